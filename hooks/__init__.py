@@ -1,0 +1,40 @@
+"""The contract between Sensorium and its plugins: all that a plugin author needs to import."""
+
+from hooks.errors import BadInput, InvalidPlugin, ModelUnavailable, OutOfMemory, SensoriumError, WireError
+from hooks.events import Audio, Data, Document, Event, Failure, Image, Kind, Result, Text, Video
+from hooks.hookspecs import API_VERSION, hookimpl, hookspec
+from hooks.model import Context, Device, ModelSpec
+from hooks.results import Caption, Color, Embedding, ImageInfo, Label, Labels, ResultData, Thumbnail
+
+__all__ = [
+    "API_VERSION",
+    "Audio",
+    "BadInput",
+    "Caption",
+    "Color",
+    "Context",
+    "Data",
+    "Device",
+    "Document",
+    "Embedding",
+    "Event",
+    "Failure",
+    "Image",
+    "ImageInfo",
+    "InvalidPlugin",
+    "Kind",
+    "Label",
+    "Labels",
+    "ModelSpec",
+    "ModelUnavailable",
+    "OutOfMemory",
+    "Result",
+    "ResultData",
+    "SensoriumError",
+    "Text",
+    "Thumbnail",
+    "Video",
+    "WireError",
+    "hookimpl",
+    "hookspec",
+]

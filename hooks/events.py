@@ -1,0 +1,115 @@
+"""Events: settled, identified arrivals, one frozen class for each kind."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, BinaryIO, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
+
+from hooks.results import ResultData
+
+Kind = Literal["image", "audio", "video", "document", "text", "data"]
+KINDS: tuple[Kind, ...] = ("image", "audio", "video", "document", "text", "data")
+
+
+class Result(BaseModel):
+    """What a plugin found in one event."""
+
+    model_config = ConfigDict(frozen=True)
+    event_id: str
+    data: ResultData
+
+
+class Failure(BaseModel):
+    """A verdict on one event of a batch: it cannot be worked on, and the others are not concerned."""
+
+    model_config = ConfigDict(frozen=True)
+    event_id: str
+    reason: str
+
+
+class Event(BaseModel):
+    """A settled, identified arrival.
+
+    `sha256` is the hash of the content (hex), `size` its bytes, `origin` where it came from inside its `source` (a
+    relative path, a topic), `name` the last part of that. `parent` is the id of the event that it was derived from.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    hook: ClassVar[str]
+    kind: Kind
+    id: str
+    media_type: str
+    sha256: str
+    size: int
+    path: Path
+    name: str
+    source: str
+    origin: str
+    tags: tuple[str, ...] = ()
+    metadata: dict[str, JsonValue] = Field(default_factory=dict)
+    parent: str | None = None
+    created: datetime
+
+    def open(self) -> BinaryIO:
+        """The content, from its beginning. Use this or `path`; nothing else says where the content lies."""
+        return self.path.open("rb")
+
+    def result(self, data: ResultData) -> Result:
+        """Wrap a finding, to be yielded from a hook."""
+        return Result(event_id=self.id, data=data)
+
+    def failure(self, reason: str) -> Failure:
+        """Wrap a verdict, to be yielded from a hook: this event cannot be worked on, for this reason."""
+        return Failure(event_id=self.id, reason=reason)
+
+
+class Image(Event):
+    """A picture; more than one frame where the format has them."""
+
+    hook = "on_image"
+    kind: Literal["image"] = "image"
+
+
+class Audio(Event):
+    """A recording."""
+
+    hook = "on_audio"
+    kind: Literal["audio"] = "audio"
+
+
+class Video(Event):
+    """A film, with or without sound."""
+
+    hook = "on_video"
+    kind: Literal["video"] = "video"
+
+
+class Document(Event):
+    """Pages: PDF, office formats."""
+
+    hook = "on_document"
+    kind: Literal["document"] = "document"
+
+
+class Text(Event):
+    """Plain text, UTF-8 unless `metadata["encoding"]` says otherwise."""
+
+    hook = "on_text"
+    kind: Literal["text"] = "text"
+
+
+class Data(Event):
+    """Structured data: JSON, JSON Lines, CSV."""
+
+    hook = "on_data"
+    kind: Literal["data"] = "data"
+
+
+AnyEvent = Annotated[Image | Audio | Video | Document | Text | Data, Field(discriminator="kind")]
+EVENT: TypeAdapter[AnyEvent] = TypeAdapter(AnyEvent)
+EVENTS: TypeAdapter[list[AnyEvent]] = TypeAdapter(list[AnyEvent])
+HOOK_OF_KIND: dict[str, str] = {cls.model_fields["kind"].default: cls.hook for cls in (Image, Audio, Video, Document, Text, Data)}

@@ -1,0 +1,89 @@
+"""The whole contract: each hook is a signature and a sentence. Implementations may take fewer arguments.
+
+Hooks of the host process must be cheap and import nothing heavy; hooks of the worker process may take their time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pluggy
+from pydantic import BaseModel
+
+from hooks.events import Audio, Data, Document, Failure, Image, Kind, Result, Text, Video
+from hooks.model import Context, Device, ModelSpec
+from hooks.results import Embedding
+
+API_VERSION = 1
+PROJECT = "sensorium"
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+Findings = Iterable[Result | Failure]
+
+
+@hookspec(firstresult=True)
+def settings_class() -> type[BaseModel]:  # type: ignore[empty-body]
+    """Host: the pydantic class that `[plugins.NAME]` of config.toml is validated against."""
+
+
+@hookspec(firstresult=True)
+def model_spec(settings: BaseModel) -> ModelSpec:  # type: ignore[empty-body]
+    """Host: what the model needs; a plugin without this hook has no model and takes no lease."""
+
+
+@hookspec(firstresult=True)
+def identify(head: bytes, name: str) -> tuple[Kind, str] | None:
+    """Host: kind and media type of a content by its first 8 KiB, when the host does not know it; None to pass."""
+
+
+@hookspec
+def register_commands(app: Any) -> None:
+    """Host: add commands to the command line (`app` is a typer.Typer)."""
+
+
+@hookspec(firstresult=True)
+def load(spec: ModelSpec, device: Device, settings: BaseModel) -> Any:
+    """Worker: import the heavy libraries, load the model and return it."""
+
+
+@hookspec(firstresult=True)
+def unload(model: Any) -> None:
+    """Worker: called before the process exits; only for what must not be left to the exit."""
+
+
+@hookspec(firstresult=True)
+def on_image(events: list[Image], model: Any, settings: BaseModel, context: Context) -> Findings:  # type: ignore[empty-body]
+    """Worker: look at pictures; yield `event.result(...)` or `event.failure(...)`."""
+
+
+@hookspec(firstresult=True)
+def on_audio(events: list[Audio], model: Any, settings: BaseModel, context: Context) -> Findings:  # type: ignore[empty-body]
+    """Worker: listen to recordings."""
+
+
+@hookspec(firstresult=True)
+def on_video(events: list[Video], model: Any, settings: BaseModel, context: Context) -> Findings:  # type: ignore[empty-body]
+    """Worker: watch films."""
+
+
+@hookspec(firstresult=True)
+def on_document(events: list[Document], model: Any, settings: BaseModel, context: Context) -> Findings:  # type: ignore[empty-body]
+    """Worker: read documents."""
+
+
+@hookspec(firstresult=True)
+def on_text(events: list[Text], model: Any, settings: BaseModel, context: Context) -> Findings:  # type: ignore[empty-body]
+    """Worker: read texts."""
+
+
+@hookspec(firstresult=True)
+def on_data(events: list[Data], model: Any, settings: BaseModel, context: Context) -> Findings:  # type: ignore[empty-body]
+    """Worker: read structured data."""
+
+
+@hookspec(firstresult=True)
+def embed_query(texts: list[str], model: Any, settings: BaseModel) -> list[Embedding]:  # type: ignore[empty-body]
+    """Worker: vectors for search texts, in the space of the embeddings that the plugin yields for events."""

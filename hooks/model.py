@@ -1,0 +1,68 @@
+"""What a plugin says about its model, and what the host says about the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from hooks.events import Event
+
+DeviceKind = Literal["auto", "cpu", "gpu", "none"]
+
+
+class ModelSpec(BaseModel):
+    """What the host must know to run a model: stated by the plugin, cheap to make, checked before anything is loaded.
+
+    `memory_mb`: peak of the whole worker process on its device, a first guess (the host learns the real one).
+    `device`: "none" is for plugins without a model: they take no lease on a CPU or GPU.
+    `batch`: events a call at most. `keep_alive`: seconds idle before the model leaves; 0 at once. `pin`: never leaves.
+    `time_limit`, `load_time_limit`: seconds for one batch, and for loading, before the worker is killed.
+    `files`: the model's files, for provenance. `python`: another interpreter for the worker, when dependencies clash.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    memory_mb: int = Field(default=200, ge=0)
+    device: DeviceKind = "auto"
+    batch: int = Field(default=1, ge=1)
+    keep_alive: float = Field(default=300.0, ge=0)
+    pin: bool = False
+    time_limit: float = Field(default=300.0, gt=0)
+    load_time_limit: float = Field(default=600.0, gt=0)
+    files: tuple[Path, ...] = ()
+    python: Path | None = None
+
+
+class Device(BaseModel):
+    """Where a model computes: `torch` is the name that PyTorch-like libraries take; `threads` are for CPU work."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    kind: Literal["cpu", "gpu", "none"]
+    memory_mb: int
+    index: int = 0
+    threads: int = 1
+
+    @property
+    def torch(self) -> str:
+        """`cuda:0` and so on, or `cpu`."""
+        return f"cuda:{self.index}" if self.kind == "gpu" else "cpu"
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a running hook may ask of the host."""
+
+    device: Device
+    scratch: Path
+    report: Callable[[str, float, str], None]
+
+    def progress(self, event: Event, fraction: float, text: str = "") -> None:
+        """Say how far the work on an event is, from 0 to 1."""
+        self.report(event.id, fraction, text)

@@ -1,0 +1,115 @@
+"""What plugins find: one small frozen class for each type of result.
+
+A result class has a `type` name and a `version`; a change of meaning raises the version. At most one field, named by
+`blob_field`, holds raw bytes: it travels beside the JSON (by shared memory when large) and never inside it.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+
+
+class ResultData(BaseModel):
+    """Base of every result type; subclass it with a `type` of your own to add one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: ClassVar[str]
+    version: ClassVar[int] = 1
+    blob_field: ClassVar[str | None] = None
+
+    def split(self) -> tuple[dict[str, JsonValue], bytes | None]:
+        """The JSON part and the blob, which is None where the type has none."""
+        if self.blob_field is None:
+            return self.model_dump(mode="json"), None
+        return self.model_dump(mode="json", exclude={self.blob_field}), getattr(self, self.blob_field)
+
+
+def float32_bytes(values: Any) -> bytes:
+    """Little-endian float32 bytes of a vector given as bytes, a contiguous float32 buffer (NumPy), or numbers."""
+    if isinstance(values, bytes):
+        return values
+    try:
+        view = memoryview(values)
+    except TypeError:
+        return _packed(values)
+    return view.tobytes() if view.format == "f" else _packed(view.tolist())
+
+
+def _packed(numbers: Iterable[float]) -> bytes:
+    return array("f", numbers).tobytes()
+
+
+class Caption(ResultData):
+    """One sentence that says what a picture shows."""
+
+    type = "caption"
+    text: str
+
+
+class Label(BaseModel):
+    """A name from the plugin's list and its share of the belief in that list, from 0 to 1."""
+
+    model_config = ConfigDict(frozen=True)
+    name: str
+    score: float
+
+
+class Labels(ResultData):
+    """The best names from a configurable list, best first; `space` names the model that chose."""
+
+    type = "labels"
+    labels: tuple[Label, ...]
+    space: str = ""
+
+
+class Embedding(ResultData):
+    """A unit vector of float32; only vectors of one `space` (model and weights) can be compared."""
+
+    type = "embedding"
+    blob_field = "vector"
+    space: str
+    vector: Annotated[bytes, BeforeValidator(float32_bytes)] = Field(repr=False)
+
+    @property
+    def dimensions(self) -> int:
+        """How many numbers the vector has."""
+        return len(self.vector) // 4
+
+
+class Color(BaseModel):
+    """A colour as `#rrggbb` and the share of the picture that it covers, from 0 to 1."""
+
+    model_config = ConfigDict(frozen=True)
+    hex: str
+    share: float
+
+
+class ImageInfo(ResultData):
+    """What is known of a picture without any model; width and height in pixels, as a viewer shows it upright."""
+
+    type = "image_info"
+    width: int
+    height: int
+    format: str
+    mode: str
+    frames: int = 1
+    orientation: int = 1
+    dominant_colors: tuple[Color, ...] = ()
+    perceptual_hash: str = ""
+    exif: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class Thumbnail(ResultData):
+    """A small picture; `content` is the encoded file."""
+
+    type = "thumbnail"
+    blob_field = "content"
+    media_type: str
+    width: int
+    height: int
+    content: bytes = Field(repr=False)

@@ -1,0 +1,246 @@
+"""The child process that holds one loaded model: `python -m hooks.worker`.
+
+It answers one request at a time, in order, and exits when the host says so or goes away; that exit is how a model is
+unloaded, because libraries do not give all memory back otherwise.
+
+    request                     answers
+    load   module, spec …       loaded | error
+    run    hook, events         result | failure | progress …, then done | error
+    query  texts                result …, then done | error
+    unload                      the process exits with 0
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import importlib
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pluggy
+from pydantic import BaseModel
+
+from hooks import hookspecs, wire
+from hooks.errors import BadInput, InvalidPlugin, ModelUnavailable, OutOfMemory, SensoriumError, WireError
+from hooks.events import EVENTS, Failure, Result
+from hooks.model import Context, Device, ModelSpec
+from hooks.wire import Arena, Message
+
+FLUSH_AFTER = 0.05
+FLUSH_BYTES = 64 * 1024
+NICE = 19
+PR_SET_PDEATHSIG = 1
+
+
+class NoSettings(BaseModel):
+    """The settings of a plugin that has none."""
+
+
+def plugin_manager() -> pluggy.PluginManager:
+    """A pluggy manager that knows the contract and no plugin yet."""
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    return manager
+
+
+def settings_of(manager: pluggy.PluginManager, values: dict[str, Any]) -> BaseModel:
+    """The validated settings of the one plugin that is registered."""
+    chosen = manager.hook.settings_class() or NoSettings
+    settings: BaseModel = chosen.model_validate(values)
+    return settings
+
+
+class Peer:
+    """The worker's end of the connection: answers are collected and sent in few system calls."""
+
+    def __init__(self, connection: socket.socket, inbound: Arena, outbound: Arena) -> None:
+        self._connection = connection
+        self._reader = connection.makefile("rb")
+        self._inbound = inbound
+        self._outbound = outbound
+        self._waiting: list[wire.Buffer] = []
+        self._bytes = 0
+        self._flushed = time.monotonic()
+
+    def receive(self) -> Message:
+        """The next request; raises EOFError when the host is gone."""
+        message = wire.read_message(self._read_exactly, self._inbound)
+        self._outbound.reset()
+        return message
+
+    def send(self, body: dict[str, Any], blobs: Iterable[wire.Buffer] = (), *, now: bool = False) -> None:
+        """Queue an answer; it leaves at the latest with the one that is sent `now`."""
+        parts = wire.encode(Message(body, list(blobs)), self._outbound)
+        self._waiting.extend(parts)
+        self._bytes += sum(memoryview(part).nbytes for part in parts)
+        if now or self._bytes >= FLUSH_BYTES or time.monotonic() - self._flushed >= FLUSH_AFTER:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what is queued."""
+        self._connection.sendall(b"".join(self._waiting))
+        self._waiting.clear()
+        self._bytes = 0
+        self._flushed = time.monotonic()
+
+    def _read_exactly(self, size: int) -> bytes:
+        data = self._reader.read(size)
+        if len(data) < size:
+            raise EOFError
+        return data
+
+
+class Worker:
+    """One plugin and, after `load`, its model."""
+
+    def __init__(self, peer: Peer) -> None:
+        self._peer = peer
+        self._manager = plugin_manager()
+        self._arguments: dict[str, Any] = {}
+        self._plugin = "?"
+
+    def serve(self) -> None:
+        """Answer requests until `unload` or until the host is gone."""
+        handlers = {"load": self._load, "run": self._run, "query": self._query}
+        while (request := self._peer.receive()).op != "unload":
+            handler = handlers.get(request.op)
+            if handler is None:
+                raise WireError(f"The request {request.op!r} is unknown.")
+            try:
+                handler(request)
+            except Exception as error:  # the plugin boundary: whatever a plugin raises becomes an answer
+                self._peer.send(error_body(error, self._plugin), now=True)
+        if "model" in self._arguments:
+            self._manager.hook.unload(model=self._arguments["model"])
+
+    def _load(self, request: Message) -> None:
+        started = time.monotonic()
+        body = request.body
+        self._plugin = body["plugin"]
+        self._manager.register(resolve(body["module"]), name=self._plugin)
+        settings = settings_of(self._manager, body["settings"])
+        device = Device.model_validate(body["device"])
+        context = Context(device=device, scratch=Path(body["scratch"]), report=self._report)
+        spec = ModelSpec.model_validate(body["spec"])
+        model = self._manager.hook.load(spec=spec, device=device, settings=settings)
+        self._arguments = {"model": model, "settings": settings, "context": context}
+        seconds = time.monotonic() - started
+        self._peer.send({"op": "loaded", "seconds": seconds, "memory_mb": peak_memory_mb()}, now=True)
+
+    def _run(self, request: Message) -> None:
+        hook = request.body["hook"]
+        events = EVENTS.validate_python(request.body["events"], strict=False)
+        known = {event.id for event in events}
+        findings = getattr(self._manager.hook, hook)(events=events, **self._arguments)
+        for finding in findings or ():
+            self._send_finding(finding, known, hook)
+        self._done()
+
+    def _query(self, request: Message) -> None:
+        arguments = {key: self._arguments[key] for key in ("model", "settings")}
+        for embedding in self._manager.hook.embed_query(texts=request.body["texts"], **arguments):
+            self._send_finding(Result(event_id="", data=embedding), {""}, "embed_query")
+        self._done()
+
+    def _send_finding(self, finding: Any, known: set[str], hook: str) -> None:
+        if isinstance(finding, Result) and finding.event_id in known:
+            data, blob = finding.data.split()
+            body = {"op": "result", "event": finding.event_id, "type": finding.data.type, "version": finding.data.version, "data": data}
+            self._peer.send(body, [] if blob is None else [blob])
+        elif isinstance(finding, Failure) and finding.event_id in known:
+            self._peer.send({"op": "failure", "event": finding.event_id, "reason": finding.reason})
+        else:
+            raise InvalidPlugin(
+                f"{self._plugin}.{hook} yielded {type(finding).__name__} where a result of this batch was expected.",
+                "Yield event.result(...) or event.failure(...).",
+            )
+
+    def _report(self, event_id: str, fraction: float, text: str) -> None:
+        self._peer.send({"op": "progress", "event": event_id, "fraction": fraction, "text": text})
+
+    def _done(self) -> None:
+        self._peer.send({"op": "done", "memory_mb": peak_memory_mb()}, now=True)
+
+
+def error_body(error: Exception, plugin: str) -> dict[str, Any]:
+    """What the host is told of an exception: a code it acts on, a sentence for people, and the traceback."""
+    code, hint = "exception", ""
+    if isinstance(error, SensoriumError):
+        hint = error.hint
+    for kind, name in ((BadInput, "bad_input"), (ModelUnavailable, "unavailable"), (InvalidPlugin, "invalid_plugin")):
+        if isinstance(error, kind):
+            code = name
+    if is_out_of_memory(error):
+        code = "out_of_memory"
+    said = error.message if isinstance(error, SensoriumError) else f"{type(error).__name__}: {error}"
+    return {"op": "error", "code": code, "message": said, "hint": hint, "plugin": plugin, "detail": last_lines(error)}
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether the device was full, told without importing the library that says so."""
+    names = {cls.__name__ for cls in type(error).__mro__}
+    return isinstance(error, MemoryError | OutOfMemory) or "OutOfMemoryError" in names
+
+
+def last_lines(error: Exception, limit: int = 4000) -> str:
+    """The end of the traceback: where in the plugin it happened."""
+    return "".join(traceback.format_exception(error))[-limit:]
+
+
+def resolve(reference: str) -> Any:
+    """The plugin that an entry point value names: a module, or an object in it."""
+    module_name, _, attribute = reference.partition(":")
+    found: ModuleType | Any = importlib.import_module(module_name)
+    for part in filter(None, attribute.split(".")):
+        found = getattr(found, part)
+    return found
+
+
+def peak_memory_mb() -> float:
+    """The most memory this process has had resident, in MB."""
+    with contextlib.suppress(OSError), open("/proc/self/status") as status:  # ru_maxrss starts at the parent's figure
+        return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM"))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 * 1024)
+
+
+def die_with_parent(parent: int) -> None:
+    """Ask the kernel to kill this process when the host dies, even while a hook is busy (Linux, prctl(2))."""
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+
+def connection_of(arguments: argparse.Namespace) -> Iterator[Peer]:
+    """The inherited socket and arenas, closed at the end."""
+    with socket.socket(fileno=arguments.socket) as connection:
+        yield Peer(connection, Arena(arguments.inbound), Arena(arguments.outbound))
+
+
+def main() -> int:
+    """Serve one host over inherited descriptors."""
+    parser = argparse.ArgumentParser(prog="hooks.worker", description="Started by the Sensorium host, not by hand.")
+    for name in ("socket", "inbound", "outbound", "parent"):
+        parser.add_argument(f"--{name}", type=int, required=True)
+    arguments = parser.parse_args()
+    die_with_parent(arguments.parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the host decides what ends
+    os.nice(NICE)
+    with contextlib.contextmanager(connection_of)(arguments) as peer, contextlib.suppress(EOFError, ConnectionError):
+        Worker(peer).serve()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
