@@ -1,0 +1,195 @@
+"""The journal: one SQLite file, one writer that commits what many coroutines want to write together.
+
+A `write` returns when its rows are durable (WAL, synchronous FULL), and all of its statements are committed or none.
+Writes that wait at the same moment share one commit; that is what makes a commit for each of them affordable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import re
+import sqlite3
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+
+from host.errors import JournalError
+
+Row = Mapping[str, Any]
+ROWS_A_COMMIT = 20_000
+PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "busy_timeout = 5000")
+# Both connections live in one process and only one of them ever writes or checkpoints: SQLite before 3.51.3 can lose a
+# WAL reset between two writers (https://www.sqlite.org/wal.html#walresetbug).
+READER_PRAGMAS = ("query_only = ON", "busy_timeout = 5000", "wal_autocheckpoint = 0")
+
+
+def load_queries(text: str) -> dict[str, str]:
+    """The statements of a file by the name in the `-- name:` line above each."""
+    parts = re.split(r"^-- name: (\w+)$", text, flags=re.MULTILINE)
+    return {name: body.strip() for name, body in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+SQL = load_queries(resources.files("host.sql").joinpath("queries.sql").read_text())
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A named write and the rows to run it with, in order."""
+
+    name: str
+    rows: Sequence[Mapping[str, Any]]
+
+
+@dataclass(slots=True)
+class _Unit:
+    statements: Sequence[Statement]
+    size: int
+    committed: asyncio.Future[None]
+
+
+class Journal:
+    """The open journal; made by `open_journal`."""
+
+    def __init__(self, path: Path, writer: aiosqlite.Connection, reader: aiosqlite.Connection) -> None:
+        self.path = path
+        self._writer = writer
+        self._reader = reader
+        self._pending: list[_Unit] = []
+        self._wake = asyncio.Event()
+        self.commits = 0
+
+    async def write(self, *statements: Statement) -> None:
+        """Commit the statements in order, all or none; returns when they are on the disk."""
+        size = sum(len(statement.rows) for statement in statements)
+        if size == 0:
+            return
+        unit = _Unit(statements, size, asyncio.get_running_loop().create_future())
+        self._pending.append(unit)
+        self._wake.set()
+        await unit.committed
+
+    async def rows(self, name: str, **parameters: Any) -> list[sqlite3.Row]:
+        """All rows of a named query, of the last committed state."""
+        return list(await self._reader.execute_fetchall(SQL[name], parameters))
+
+    async def row(self, name: str, **parameters: Any) -> sqlite3.Row | None:
+        """The first row of a named query."""
+        found = await self.rows(name, **parameters)
+        return found[0] if found else None
+
+    async def run_writer(self) -> None:
+        """Commit what waits, group after group; runs as long as the journal is open."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._pending:
+                await self._commit(self._take_group())
+
+    def _take_group(self) -> list[_Unit]:
+        size = taken = 0
+        while taken < len(self._pending) and size < ROWS_A_COMMIT:
+            size += self._pending[taken].size
+            taken += 1
+        group, self._pending = self._pending[:taken], self._pending[taken:]
+        return group
+
+    async def _commit(self, group: list[_Unit]) -> None:
+        try:
+            await self._transaction(group)
+        except sqlite3.Error as error:
+            if len(group) > 1:  # one bad unit must not fail the others
+                for unit in group:
+                    await self._commit([unit])
+                return
+            _resolve(group, JournalError(f"The journal {self.path} refused a write: {error}.", _hint(error)))
+        except BaseException:
+            _resolve(group, JournalError(f"The journal {self.path} was closed before a write was committed."))
+            raise
+        else:
+            _resolve(group, None)
+
+    async def _transaction(self, group: list[_Unit]) -> None:
+        await self._writer.execute("BEGIN IMMEDIATE")
+        try:
+            for name, rows in _merged(group):
+                await self._writer.executemany(SQL[name], rows)
+            await self._writer.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                await self._writer.execute("ROLLBACK")
+            raise
+        self.commits += 1
+
+
+def _merged(group: Iterable[_Unit]) -> Iterator[tuple[str, list[Mapping[str, Any]]]]:
+    """The group's statements in few calls: neighbours that run the same statements run each of them together.
+
+    Each unit's own order is kept. Where two neighbours touch the same row in a way that minds, the group's transaction
+    fails and each unit runs alone.
+    """
+    for names, units in itertools.groupby(group, key=lambda unit: [statement.name for statement in unit.statements]):
+        columns = zip(*(unit.statements for unit in units), strict=True)
+        for name, column in zip(names, columns, strict=True):
+            rows = [row for statement in column for row in statement.rows]
+            if rows:
+                yield name, rows
+
+
+def _resolve(group: list[_Unit], error: JournalError | None) -> None:
+    for unit in group:
+        if unit.committed.done():
+            continue
+        if error is None:
+            unit.committed.set_result(None)
+        else:
+            unit.committed.set_exception(error)
+
+
+def _hint(error: sqlite3.Error) -> str:
+    if "full" in str(error):
+        return "Make room on that disk; nothing that was acknowledged is lost."
+    return "Run `sensorium doctor`."
+
+
+@contextlib.asynccontextmanager
+async def open_journal(path: Path) -> AsyncIterator[Journal]:
+    """The journal at `path`, created or migrated as needed; the caller runs `run_writer`.
+
+    Raises JournalError when the file is not a journal, or is of a newer version.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        async with aiosqlite.connect(path, isolation_level=None) as writer:
+            await _prepare(writer, PRAGMAS)
+            await _migrate(path, writer)
+            async with aiosqlite.connect(path, isolation_level=None) as reader:
+                await _prepare(reader, READER_PRAGMAS)
+                yield Journal(path, writer, reader)
+    except (sqlite3.Error, OSError) as error:
+        raise JournalError(f"The journal {path} cannot be used: {error}.", "Run `sensorium doctor`.") from error
+
+
+async def _prepare(connection: aiosqlite.Connection, pragmas: Iterable[str]) -> None:
+    connection.row_factory = sqlite3.Row
+    for pragma in pragmas:
+        await connection.execute(f"PRAGMA {pragma}")
+
+
+async def _migrate(path: Path, connection: aiosqlite.Connection) -> None:
+    scripts = sorted(entry.name for entry in resources.files("host.sql").iterdir() if re.match(r"\d{4}_", entry.name))
+    rows = list(await connection.execute_fetchall("PRAGMA user_version"))
+    version = int(rows[0][0])
+    if version > len(scripts):
+        raise JournalError(
+            f"The journal {path} has version {version}; this Sensorium knows {len(scripts)}.",
+            "Install the newer Sensorium again, or name another data directory.",
+        )
+    for number, script in enumerate(scripts[version:], start=version + 1):
+        text = resources.files("host.sql").joinpath(script).read_text()
+        await connection.executescript(f"BEGIN IMMEDIATE;\n{text}\nPRAGMA user_version = {number};\nCOMMIT;")

@@ -1,0 +1,163 @@
+-- Every statement of the host, by name. Writes go through the journal's one writer, reads through its reader.
+
+-- name: insert_event
+INSERT INTO events (id, kind, media_type, sha256, size, location, name, source, origin, tags, metadata, parent, created)
+VALUES (:id, :kind, :media_type, :sha256, :size, :location, :name, :source, :origin, :tags, :metadata, :parent, :created)
+ON CONFLICT (id) DO UPDATE SET location = excluded.location
+    WHERE events.location != 'library' AND events.location != excluded.location;
+
+-- name: insert_arrival
+INSERT INTO arrivals (source, origin, revision, changed, event_id, state, seen)
+VALUES (:source, :origin, :revision, :changed, :event_id, 'accepted', :seen)
+ON CONFLICT (source, origin, revision, event_id) DO NOTHING;
+
+-- name: insert_job
+INSERT INTO jobs (event_id, plugin, queued) VALUES (:event_id, :plugin, :queued)
+ON CONFLICT (event_id, plugin) DO NOTHING;
+
+-- name: refuse_arrival
+INSERT INTO arrivals (source, origin, revision, changed, state, reason, seen)
+VALUES (:source, :origin, :revision, :changed, 'refused', :reason, :seen)
+ON CONFLICT (source, origin) WHERE state = 'refused'
+DO UPDATE SET revision = excluded.revision, changed = excluded.changed, reason = excluded.reason, seen = excluded.seen;
+
+-- name: forget_refusal
+DELETE FROM arrivals WHERE source = :source AND origin = :origin AND state = 'refused';
+
+-- name: owe_arrival
+-- A content that was worked off before: its new arrival is owed its sidecar at once.
+INSERT INTO deliveries (arrival_id, sink)
+SELECT id, :sink FROM arrivals
+WHERE source = :source AND origin = :origin AND revision = :revision AND event_id = :event_id
+  AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.event_id = arrivals.event_id AND jobs.state = 'queued')
+ON CONFLICT DO NOTHING;
+
+-- name: owe_event
+-- The last job of an event is finished: all its arrivals are owed.
+INSERT INTO deliveries (arrival_id, sink)
+SELECT id, :sink FROM arrivals
+WHERE event_id = :event_id
+  AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.event_id = :event_id AND jobs.state = 'queued')
+ON CONFLICT DO NOTHING;
+
+-- name: delivered
+DELETE FROM deliveries WHERE arrival_id = :arrival_id AND sink = :sink;
+
+-- name: owed
+SELECT d.arrival_id, a.source, a.origin, a.revision, a.event_id, a.seen
+FROM deliveries d JOIN arrivals a ON a.id = d.arrival_id
+WHERE d.sink = :sink AND d.arrival_id > :after ORDER BY d.arrival_id LIMIT :limit;
+
+-- name: unseen
+-- What a scan found and the journal does not know. For a folder that is emptied only refusals count as known.
+SELECT value ->> 0 AS origin FROM json_each(:found)
+WHERE NOT EXISTS (
+    SELECT 1 FROM arrivals
+    WHERE source = :source AND origin = value ->> 0 AND revision = value ->> 1
+      AND CASE state WHEN 'refused' THEN changed = value ->> 2 ELSE :keep END
+);
+
+-- name: queued_jobs
+SELECT j.seq, j.event_id, j.attempts, j.alone, j.not_before, j.queued, e.*
+FROM jobs j JOIN events e ON e.id = j.event_id
+WHERE j.plugin = :plugin AND j.state = 'queued' AND j.seq > :after ORDER BY j.seq LIMIT :limit;
+
+-- name: clear_results
+DELETE FROM results WHERE event_id = :event_id AND plugin = :plugin;
+
+-- name: insert_result
+INSERT INTO results (event_id, plugin, ordinal, type, version, data, artifact, provenance, created)
+VALUES (:event_id, :plugin, :ordinal, :type, :version, :data, :artifact, :provenance, :created);
+
+-- name: insert_embedding
+INSERT INTO embeddings (event_id, plugin, ordinal, space, vector)
+VALUES (:event_id, :plugin, :ordinal, :space, :vector);
+
+-- name: finish_job
+UPDATE jobs SET state = 'done', error = NULL, finished = :finished WHERE seq = :seq;
+
+-- name: retry_job
+UPDATE jobs SET attempts = :attempts, alone = :alone, not_before = :not_before, error = :error WHERE seq = :seq;
+
+-- name: fail_job
+UPDATE jobs SET state = 'failed', attempts = :attempts, error = :error, finished = :finished WHERE seq = :seq;
+
+-- name: requeue_job
+UPDATE jobs SET state = 'queued', attempts = 0, alone = 0, not_before = 0, error = NULL, finished = NULL, queued = :queued
+WHERE seq = :seq;
+
+-- name: failed_jobs
+SELECT j.seq, j.event_id, j.plugin, j.attempts, j.error, j.finished, e.origin, e.source
+FROM jobs j JOIN events e ON e.id = j.event_id
+WHERE j.state = 'failed' AND (:plugin IS NULL OR j.plugin = :plugin) ORDER BY j.finished DESC LIMIT :limit;
+
+-- name: jobs_of_event
+SELECT seq, event_id, plugin, state, attempts, alone, not_before, error, queued, finished
+FROM jobs WHERE event_id = :event_id ORDER BY plugin;
+
+-- name: jobs_ahead
+SELECT count(*) AS ahead FROM jobs WHERE plugin = :plugin AND state = 'queued' AND seq < :seq;
+
+-- name: results_of_event
+SELECT plugin, ordinal, type, version, data, artifact, provenance, created
+FROM results WHERE event_id = :event_id ORDER BY plugin, ordinal;
+
+-- name: event
+SELECT * FROM events WHERE id = :id;
+
+-- name: events_by_prefix
+SELECT * FROM events WHERE id >= :prefix AND id < :prefix || 'g' ORDER BY id LIMIT 10;
+
+-- name: events_by_sha256
+SELECT * FROM events WHERE sha256 = :sha256;
+
+-- name: latest_events
+SELECT * FROM events ORDER BY created DESC LIMIT :limit;
+
+-- name: arrivals_by_origin
+SELECT * FROM arrivals WHERE origin = :origin AND (:source IS NULL OR source = :source) ORDER BY seen DESC, id DESC LIMIT 20;
+
+-- name: arrivals_of_event
+SELECT * FROM arrivals WHERE event_id = :event_id ORDER BY seen DESC, id DESC;
+
+-- name: refusals
+SELECT * FROM arrivals WHERE state = 'refused' ORDER BY seen DESC LIMIT :limit;
+
+-- name: counts_by_plugin
+SELECT plugin, state, count(*) AS jobs FROM jobs GROUP BY plugin, state;
+
+-- name: counts
+SELECT (SELECT count(*) FROM events) AS events,
+       (SELECT count(*) FROM arrivals WHERE state = 'accepted') AS arrivals,
+       (SELECT count(*) FROM arrivals WHERE state = 'refused') AS refused,
+       (SELECT count(*) FROM jobs WHERE state = 'queued') AS queued,
+       (SELECT count(*) FROM jobs WHERE state = 'failed') AS failed,
+       (SELECT count(*) FROM deliveries) AS owed;
+
+-- name: spaces
+SELECT space, count(*) AS vectors, max(id) AS newest FROM embeddings GROUP BY space;
+
+-- name: vectors
+SELECT id, event_id, vector FROM embeddings WHERE space = :space AND id > :after ORDER BY id LIMIT :limit;
+
+-- name: embedding_of_event
+SELECT vector FROM embeddings WHERE event_id = :event_id AND space = :space LIMIT 1;
+
+-- name: last_fence
+SELECT coalesce(max(fence), 0) AS fence FROM leases;
+
+-- name: grant_lease
+INSERT INTO leases (fence, device, model, pid, granted) VALUES (:fence, :device, :model, :pid, :granted);
+
+-- name: release_lease
+UPDATE leases SET released = :released, reason = :reason WHERE fence = :fence;
+
+-- name: close_leases
+UPDATE leases SET released = :released, reason = 'the host ended' WHERE released IS NULL;
+
+-- name: model_file
+SELECT mark, sha256 FROM model_files WHERE path = :path;
+
+-- name: remember_model_file
+INSERT INTO model_files (path, mark, sha256) VALUES (:path, :mark, :sha256)
+ON CONFLICT (path) DO UPDATE SET mark = excluded.mark, sha256 = excluded.sha256;

@@ -1,0 +1,254 @@
+"""What the service answers: the documented shapes behind every `--json`. Times are seconds since 1970, sizes bytes."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+
+class View(BaseModel):
+    """Base of the shapes: unknown fields are refused, so that a client of another version fails clearly."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class InboxView(View):
+    """A watched folder. `alarm` is empty when all is well, else why it is paused and what to do."""
+
+    name: str
+    path: str
+    mode: Literal["watch", "poll"]
+    after: Literal["remove", "done", "keep"]
+    settling: int
+    taking: int
+    alarm: str
+
+
+class QueueView(View):
+    """The jobs of one plugin."""
+
+    plugin: str
+    queued: int
+    running: int
+    done: int
+    failed: int
+
+
+class DeviceView(View):
+    """A device: its budget in MB, who computes on it now, and which models are resident."""
+
+    name: str
+    kind: str
+    budget_mb: int
+    used_mb: int
+    holder: str | None
+    fence: int
+    residents: list[str]
+
+
+class FailureView(View):
+    """A job that was set aside."""
+
+    event: str
+    plugin: str
+    origin: str
+    source: str
+    attempts: int
+    message: str
+    hint: str
+    at: float
+
+
+class RefusalView(View):
+    """An arrival that never became an event."""
+
+    source: str
+    origin: str
+    reason: str
+    at: float
+
+
+class Status(View):
+    """What a person wants to see at a glance. `running` is the host's process id, None when no host runs."""
+
+    running: int | None
+    data: str
+    outbox: str
+    paused: bool
+    events: int
+    arrivals: int
+    refused: int
+    queued: int
+    failed: int
+    owed: int
+    inboxes: list[InboxView]
+    queues: list[QueueView]
+    devices: list[DeviceView]
+    failures: list[FailureView]
+    refusals: list[RefusalView]
+
+
+class ResultView(View):
+    """One result as sidecars and `results --json` show it; `artifact` is the path of a file made by the plugin."""
+
+    plugin: str
+    type: str
+    version: int
+    data: JsonValue
+    artifact: str | None = None
+    provenance: dict[str, JsonValue]
+
+
+class JobFailure(View):
+    """Why a plugin has no result for an event."""
+
+    plugin: str
+    code: str
+    message: str
+    hint: str = ""
+    attempts: int = 0
+
+
+class EventFacts(View):
+    """The event of a sidecar; `path` is where its content lies now."""
+
+    id: str
+    kind: str
+    media_type: str
+    sha256: str
+    size: int
+    name: str
+    source: str
+    origin: str
+    path: str
+    tags: list[str]
+    metadata: dict[str, JsonValue]
+    parent: str | None = None
+    created: float
+
+
+class EventView(View):
+    """What is known of one event: the whole of a sidecar. `pending` names plugins that are not done yet."""
+
+    event: EventFacts
+    results: list[ResultView]
+    failures: list[JobFailure]
+    pending: list[str] = Field(default_factory=list)
+
+
+class JobExplanation(View):
+    """One plugin's part in an explanation."""
+
+    plugin: str
+    state: Literal["queued", "running", "done", "failed"]
+    ahead: int = 0
+    attempts: int = 0
+    next_try: float | None = None
+    error: str = ""
+    advice: str = ""
+
+
+class Explanation(View):
+    """Why a file is where it is: sentences for people, and the facts they were made of."""
+
+    subject: str
+    state: Literal["unknown", "ignored", "refused", "settling", "taking", "queued", "running", "done", "failed", "paused"]
+    sentences: list[str]
+    rule: str = ""
+    event: str | None = None
+    jobs: list[JobExplanation] = Field(default_factory=list)
+    holder: str | None = None
+
+
+class Hit(View):
+    """A search hit; `score` is the cosine similarity, `path` where the content lies now."""
+
+    score: float
+    path: str
+    event: str
+    origin: str
+    source: str
+    kind: str
+
+
+class Submitted(View):
+    """What became of one submitted path; `reason` is set when it was refused."""
+
+    path: str
+    event: str | None
+    state: Literal["accepted", "refused", "done", "failed"]
+    reason: str = ""
+
+
+class PluginView(View):
+    """A plugin found on this machine; `problem` says why it is not used."""
+
+    name: str
+    version: str
+    distribution: str
+    api: str
+    hooks: list[str]
+    enabled: bool
+    model: str | None
+    problem: str = ""
+
+
+class ModelView(View):
+    """A model: what its plugin declares and what was measured. Memory in MB, times in seconds."""
+
+    plugin: str
+    name: str
+    device: str
+    declared_mb: int
+    measured_mb: float | None
+    load_seconds: float | None
+    state: Literal["unloaded", "loading", "ready", "busy", "unloading"]
+    pid: int | None
+    waiting: int
+    batch: int
+    keep_alive: float
+    problem: str = ""
+
+
+class Check(View):
+    """One line of `sensorium doctor`."""
+
+    name: str
+    ok: bool
+    found: str
+    advice: str = ""
+
+
+class Service(Protocol):
+    """What the command line, and later MQTT control and a web page, may ask of a host; each raises HostError."""
+
+    async def status(self) -> Status:
+        """The whole host at a glance."""
+
+    async def results(self, query: str | None = None, limit: int = 20) -> list[EventView]:
+        """What was found: for a path, an event id (or its beginning), or the latest events."""
+
+    async def why(self, query: str) -> Explanation:
+        """What happened to a path or event id, and what to do."""
+
+    async def requeue(self, queries: list[str], plugin: str | None = None, done: bool = False) -> int:
+        """Queue failed jobs again (with `done`, finished ones too); without queries all of them. Returns how many."""
+
+    async def search(self, text: str | None = None, like: str | None = None, limit: int = 10) -> list[Hit]:
+        """The events nearest to a text or to a picture, best first."""
+
+    async def submit(self, paths: list[str], wait: bool = False) -> list[Submitted]:
+        """Take in files by copy, wherever they lie; with `wait`, return when their jobs are finished."""
+
+    async def plugins(self) -> list[PluginView]:
+        """All plugins that are installed, usable or not."""
+
+    async def models(self) -> list[ModelView]:
+        """All models of the enabled plugins."""
+
+    async def pause(self, paused: bool) -> bool:
+        """Stop (or go on) giving work to models; what arrives is still taken in. Returns the new state."""
+
+
+SERVICE_METHODS = tuple(name for name in vars(Service) if not name.startswith("_") and callable(getattr(Service, name)))
