@@ -19,13 +19,22 @@ system: ## check for the compiler and system packages, install what is missing w
 
 venv: $(READY) ## make the virtual environment with the pinned dependencies
 
-# The stamp is written last: an interrupted set-up is taken up again by the next call.
+# uv reads none of pip's settings: hand on the two that a mirror needs.
+ifdef PIP_INDEX_URL
+$(READY): export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
+endif
+ifdef PIP_CERT
+$(READY): export SSL_CERT_FILE ?= $(PIP_CERT)
+endif
+
+# pip is the last thing that venv makes, the stamp the last of all: an interrupted set-up is taken up by the next call.
 $(READY): requirements.lock pyproject.toml | system
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet 'uv>=0.9,<1' || echo 'No uv for this machine: going on with pip.'
-	if [ -x $(BIN)/uv ] && $(BIN)/uv pip sync --python $(BIN)/python --require-hashes requirements.lock; then :; \
-	else $(BIN)/python -m pip install --require-hashes -r requirements.lock; fi
-	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	@[ -x $(BIN)/pip ] || { echo 'Making $(VENV): about 6 GB, most of it for torch; a minute or more.'; $(PYTHON) -m venv $(VENV); }
+	@$(BIN)/pip install --quiet 'uv>=0.9,<1' || true
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock || { \
+		echo 'uv could not install the dependencies here: going on with pip, which is slower.'; \
+		$(BIN)/pip install --require-hashes --requirement requirements.lock; }
+	@$(BIN)/pip install --quiet --no-deps --editable .
 	@touch $@
 
 lock: $(READY) ## choose the newest allowed versions anew and pin them in requirements.lock
@@ -45,7 +54,7 @@ test: check ## run the checks, then all the tests
 check: venv ## lint, types and import layers
 	$(BIN)/ruff check .
 	$(BIN)/mypy --strict hooks host
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 bench: venv ## run every benchmark, write docs/benchmarks.md
 	$(BIN)/python -m tools.bench --all
