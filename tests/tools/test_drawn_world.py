@@ -15,10 +15,13 @@ from tools.drawn_world import (
     POSITIONS,
     SHAPES,
     SUBJECTS,
+    Description,
     Scene,
     all_scenes,
     caption,
+    describe,
     draw,
+    full_description,
     paint,
     random_icon,
     random_scene,
@@ -27,7 +30,15 @@ from tools.drawn_world import (
     write_samples,
     write_scenes,
 )
-from tools.drawn_world.captions import NUMBERS, OTHER_PHRASES, OTHER_WORDS, PLACE_PHRASES, POSITION_PHRASES, plural
+from tools.drawn_world.captions import (
+    NUMBERS,
+    OTHER_PHRASES,
+    OTHER_WORDS,
+    PLACE_PHRASES,
+    POSITION_PHRASES,
+    Claim,
+    plural,
+)
 from tools.drawn_world.palette import INKS
 
 RED_CIRCLE = Scene("circle", "red", "white", position="left")
@@ -211,3 +222,30 @@ def test_the_same_scene_twice_gives_two_different_pictures(tmp_path: Path) -> No
     first, second = write_scenes(tmp_path, [RED_CIRCLE, RED_CIRCLE], seed=0, size=32)
     assert first.path.name == "0001-red-circle-left-white.png"
     assert first.path.read_bytes() != second.path.read_bytes()
+
+
+def test_a_description_is_true_of_its_own_scene() -> None:
+    rng = random.Random(6)
+    for _ in range(2000):
+        scene = random_scene(rng)
+        assert describe(scene, rng).is_true_of(scene)
+        assert full_description(scene).is_true_of(scene)
+
+
+@pytest.mark.parametrize(
+    ("claims", "scene", "expected"),
+    [
+        ({("subject", "cat")}, Scene("cat", "black", "table", 2), True),
+        ({("subject", "cat"), ("count", 1)}, Scene("cat", "black", "table", 2), False),
+        ({("several", True)}, Scene("cat", "black", "table", 2), True),
+        ({("colour", "red"), ("position", "left")}, RED_CIRCLE, True),
+        ({("colour", "red"), ("position", "right")}, RED_CIRCLE, False),
+    ],
+)
+def test_a_description_is_true_wherever_all_its_claims_hold(claims: set[Claim], scene: Scene, expected: bool) -> None:
+    assert Description("", frozenset(claims)).is_true_of(scene) is expected
+
+
+def test_the_full_description_is_true_of_one_scene_only() -> None:
+    scenes = all_scenes()
+    assert [scene for scene in scenes if full_description(RED_CIRCLE).is_true_of(scene)] == [RED_CIRCLE]

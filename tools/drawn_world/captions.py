@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from types import MappingProxyType
 
 from tools.drawn_world.scene import BACKGROUNDS, Scene
@@ -66,6 +67,11 @@ OPENINGS = (
     "find ",
     "show me ",
 )
+SAID: Mapping[str, float] = MappingProxyType(
+    {"subject": 0.95, "colour": 0.65, "count": 0.85, "position": 0.6, "setting": 0.5}
+)
+"""How often a varied caption mentions each attribute."""
+
 PLURALS: Mapping[str, str] = MappingProxyType({"fish": "fish", "cross": "crosses", "rhombus": "rhombuses"})
 
 
@@ -75,17 +81,74 @@ def caption(scene: Scene) -> str:
     return " ".join(phrase for phrase in phrases if phrase)
 
 
+Claim = tuple[str, str | int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """A text about a picture and what it claims; it may be true of other pictures too."""
+
+    text: str
+    claims: frozenset[Claim]
+
+    def is_true_of(self, scene: Scene) -> bool:
+        return self.claims <= facts(scene)
+
+
+def facts(scene: Scene) -> frozenset[Claim]:
+    """All that a description can claim of a scene."""
+    return frozenset({*asdict(scene).items(), ("several", scene.count > 1)})
+
+
+def full_description(scene: Scene) -> Description:
+    return Description(caption(scene), frozenset(asdict(scene).items()))
+
+
 def varied_caption(scene: Scene, rng: random.Random) -> str:
     """A caption as a person might type it: attributes left out, other words and openings; what it says is true."""
-    if rng.random() < 0.12:
-        return _keywords(scene, rng)
-    colour = _reworded(scene.colour, rng) if rng.random() < 0.65 else ""
-    subject = _reworded(scene.subject, rng) if rng.random() < 0.95 else "thing"
-    noun = _noun_phrase(scene.count, colour, subject, counted=rng.random() < 0.85)
-    position = _rephrased(position_phrase(scene), rng) if rng.random() < 0.6 else ""
-    setting = _rephrased(setting_phrase(scene), rng) if rng.random() < 0.5 else ""
+    return describe(scene, rng).text
+
+
+def describe(scene: Scene, rng: random.Random) -> Description:
+    """A varied caption with its claims."""
+    return _keywords(scene, rng) if rng.random() < 0.12 else _sentence(scene, rng)
+
+
+def _sentence(scene: Scene, rng: random.Random) -> Description:
+    said = {name for name, chance in SAID.items() if rng.random() < chance}
+    said |= {"count"} if scene.count == 1 else {"several"}
+    subject = _reworded(scene.subject, rng) if "subject" in said else "thing"
+    colour = _reworded(scene.colour, rng) if "colour" in said else ""
+    noun = _noun_phrase(scene.count, colour, subject, counted="count" in said)
+    position = _rephrased(position_phrase(scene), rng) if "position" in said else ""
+    setting = _rephrased(setting_phrase(scene), rng) if "setting" in said else ""
     text = _opening(scene, rng) + " ".join(phrase for phrase in (noun, position, setting) if phrase)
-    return text + "." if rng.random() < 0.05 else text
+    return Description(text + "." if rng.random() < 0.05 else text, _claims(scene, said))
+
+
+def _keywords(scene: Scene, rng: random.Random) -> Description:
+    """Bare words without an article, as in a search box."""
+    noun, colour = _reworded(scene.subject, rng), _reworded(scene.colour, rng)
+    nouns = noun if scene.count == 1 else plural(noun)
+    number = () if nouns == noun else ("several",)
+    place = scene.setting + (" background" if scene.is_shape else "")
+    text, *said = rng.choice(
+        (
+            (f"{colour} {nouns}", "colour", "subject", *number),
+            (f"{colour} {nouns}", "colour", "subject", *number),
+            (nouns, "subject", *number),
+            (f"{nouns} {place}", "subject", "setting", *number),
+            (f"something {colour}", "colour"),
+            (colour, "colour"),
+            (place, "setting"),
+        )
+    )
+    return Description(text, _claims(scene, set(said)))
+
+
+def _claims(scene: Scene, said: set[str]) -> frozenset[Claim]:
+    """'A circle' says nothing about a position: what was not drawn is not claimed."""
+    return frozenset((name, value) for name, value in facts(scene) if name in said and value is not None)
 
 
 def setting_phrase(scene: Scene) -> str:
@@ -118,16 +181,6 @@ def _noun_phrase(count: int, colour: str, subject: str, *, counted: bool = True)
     if count == 1:
         return with_article(" ".join([*words, subject]))
     return " ".join([NUMBERS[count - 1]] * counted + words + [plural(subject)])
-
-
-def _keywords(scene: Scene, rng: random.Random) -> str:
-    """Bare words without an article, as in a search box."""
-    subject = _reworded(scene.subject, rng)
-    noun = subject if scene.count == 1 else plural(subject)
-    colour = _reworded(scene.colour, rng)
-    place = scene.setting + (" background" if scene.is_shape else "")
-    forms = (f"{colour} {noun}", f"{colour} {noun}", noun, f"{noun} {place}", f"something {colour}", colour, place)
-    return rng.choice(forms)
 
 
 def _opening(scene: Scene, rng: random.Random) -> str:
