@@ -7,7 +7,8 @@ CREATE TABLE events (
     media_type TEXT NOT NULL,
     sha256     TEXT NOT NULL,
     size       INTEGER NOT NULL,
-    location   TEXT NOT NULL,                 -- 'library', or the path of a file that its owner keeps in place
+    location   TEXT NOT NULL,                 -- where in the library; or, absolute, a file that its owner keeps in place
+    mark       TEXT NOT NULL DEFAULT '',      -- of a kept file: its revision, so that another content is never taken for it
     name       TEXT NOT NULL,
     source     TEXT NOT NULL,                 -- of its first arrival
     origin     TEXT NOT NULL,

@@ -1,10 +1,10 @@
 -- Every statement of the host, by name. Writes go through the journal's one writer, reads through its reader.
 
 -- name: insert_event
-INSERT INTO events (id, kind, media_type, sha256, size, location, name, source, origin, tags, metadata, parent, created)
-VALUES (:id, :kind, :media_type, :sha256, :size, :location, :name, :source, :origin, :tags, :metadata, :parent, :created)
-ON CONFLICT (id) DO UPDATE SET location = excluded.location
-    WHERE events.location != 'library' AND events.location != excluded.location;
+INSERT INTO events (id, kind, media_type, sha256, size, location, mark, name, source, origin, tags, metadata, parent, created)
+VALUES (:id, :kind, :media_type, :sha256, :size, :location, :mark, :name, :source, :origin, :tags, :metadata, :parent, :created)
+ON CONFLICT (id) DO UPDATE SET location = excluded.location, mark = excluded.mark
+    WHERE events.location GLOB '/*' AND (events.location, events.mark) != (excluded.location, excluded.mark);
 
 -- name: insert_arrival
 INSERT INTO arrivals (source, origin, revision, changed, event_id, state, seen)
@@ -44,7 +44,10 @@ ON CONFLICT DO NOTHING;
 DELETE FROM deliveries WHERE arrival_id = :arrival_id AND sink = :sink;
 
 -- name: owed
-SELECT d.arrival_id, a.source, a.origin, a.revision, a.event_id, a.seen
+-- `superseded`: the same name has a newer content by now, whose sidecar must not be overwritten.
+SELECT d.arrival_id, a.source, a.origin, a.revision, a.event_id, a.seen,
+       EXISTS (SELECT 1 FROM arrivals newer WHERE newer.source = a.source AND newer.origin = a.origin
+               AND newer.id > a.id AND newer.state = 'accepted') AS superseded
 FROM deliveries d JOIN arrivals a ON a.id = d.arrival_id
 WHERE d.sink = :sink AND d.arrival_id > :after ORDER BY d.arrival_id LIMIT :limit;
 

@@ -1,0 +1,110 @@
+"""Results on their way from a worker to the journal: what the rows say, and where a result came from."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hooks import API_VERSION
+from hooks.results import Embedding
+from host.journal import Journal, Statement
+from host.library import Library, hash_file
+from host.plugin_manager import Plugin
+from host.queues import Job
+
+EXTENSIONS = {"image/jpeg": ".jpg", "image/webp": ".webp", "image/png": ".png"}
+
+
+@dataclass(slots=True)
+class Finding:
+    """One result of one event, as the worker sent it; the blob is a copy."""
+
+    type: str
+    version: int
+    data: dict[str, Any]
+    blob: bytes | None
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a batch said of one event."""
+
+    job: Job
+    findings: list[Finding] = field(default_factory=list)
+    failure: str = ""
+
+
+def result_rows(outcomes: Iterable[Outcome], provenance: dict[str, Any], library: Library) -> list[Statement]:
+    """The writes that record finished jobs; blobs that are files are made durable in the library first. Blocks."""
+    now = time.time()
+    results: list[dict[str, Any]] = []
+    vectors: list[dict[str, Any]] = []
+    stored: list[Path] = []
+    done = list(outcomes)
+    for outcome in done:
+        source = json.dumps({**provenance, "input_sha256": outcome.job.event["sha256"]})
+        for ordinal, finding in enumerate(outcome.findings):
+            key = {"event_id": outcome.job.event_id, "plugin": outcome.job.plugin, "ordinal": ordinal}
+            artifact = None
+            if finding.type == Embedding.type:
+                vectors.append({**key, "space": finding.data["space"], "vector": finding.blob})
+            elif finding.blob is not None:
+                extension = EXTENSIONS.get(str(finding.data.get("media_type")), "")
+                content = library.add_bytes(finding.blob, extension)
+                stored.append(content.path)
+                artifact = library.location_of(content.path)
+            row = {"type": finding.type, "version": finding.version, "data": json.dumps(finding.data)}
+            results.append({**key, **row, "artifact": artifact, "provenance": source, "created": now})
+    library.sync(stored)
+    return [
+        Statement("clear_results", [{"event_id": o.job.event_id, "plugin": o.job.plugin} for o in done]),
+        Statement("insert_result", results),
+        Statement("insert_embedding", vectors),
+        Statement("finish_job", [{"seq": o.job.seq, "finished": now} for o in done]),
+    ]
+
+
+def provenance_of(plugin: Plugin, model_sha256: str | None, device: str) -> dict[str, Any]:
+    """Where a result came from: everything that it depends on, but for the input."""
+    return {
+        "plugin_version": plugin.version,
+        "hook_api": API_VERSION,
+        "model": plugin.spec.name if plugin.has_model else None,
+        "model_sha256": model_sha256,
+        "settings_sha256": plugin.settings_sha256,
+        "device": device,
+    }
+
+
+async def model_fingerprint(files: Iterable[Path], journal: Journal) -> str | None:
+    """One hash over a model's files; each file is read once and remembered by size and time."""
+    digests = [digest for path in sorted(files) if (digest := await _file_digest(path, journal))]
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest() if digests else None
+
+
+async def _file_digest(path: Path, journal: Journal) -> str | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    mark = f"{status.st_size}.{status.st_mtime_ns}"
+    known = await journal.row("model_file", path=str(path))
+    if known is not None and known["mark"] == mark:
+        return str(known["sha256"])
+    sha256 = await asyncio.to_thread(_hash_path, path)
+    await journal.write(Statement("remember_model_file", [{"path": str(path), "mark": mark, "sha256": sha256}]))
+    return sha256
+
+
+def _hash_path(path: Path) -> str:
+    with path.open("rb") as file:
+        return hash_file(file.fileno())[0]
+
+

@@ -1,0 +1,93 @@
+"""Answers read from the journal: events with their results, and why something is where it is."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from host.errors import NotFound
+from host.journal import Journal, Row
+from host.library import Library
+from host.views import EventFacts, EventView, FailureView, JobFailure, RefusalView, ResultView
+
+
+async def event_view(event_id: str, journal: Journal, library: Library) -> EventView:
+    """Everything that is known of an event. Raises NotFound."""
+    row = await journal.row("event", id=event_id)
+    if row is None:
+        raise NotFound(f"No event {event_id} is known.")
+    jobs = await journal.rows("jobs_of_event", event_id=event_id)
+    results = await journal.rows("results_of_event", event_id=event_id)
+    return EventView(
+        event=event_facts(row, library),
+        results=[_result(result, library) for result in results],
+        failures=[_failure(job) for job in jobs if job["state"] == "failed"],
+        pending=[job["plugin"] for job in jobs if job["state"] == "queued"],
+    )
+
+
+def event_facts(row: Row, library: Library) -> EventFacts:
+    """The event of a row."""
+    names = ("id", "kind", "media_type", "sha256", "size", "name", "source", "origin", "parent", "created")
+    return EventFacts(
+        **{name: row[name] for name in names},
+        path=str(library.resolve(row["location"])),
+        tags=json.loads(row["tags"]),
+        metadata=json.loads(row["metadata"]),
+    )
+
+
+def _result(row: Row, library: Library) -> ResultView:
+    return ResultView(
+        plugin=row["plugin"],
+        type=row["type"],
+        version=row["version"],
+        data=json.loads(row["data"]),
+        artifact=str(library.resolve(row["artifact"])) if row["artifact"] else None,
+        provenance=json.loads(row["provenance"]),
+    )
+
+
+def _failure(row: Row) -> JobFailure:
+    error = error_of(row)
+    return JobFailure(
+        plugin=row["plugin"],
+        code=error["code"],
+        message=error["message"],
+        hint=error["hint"],
+        attempts=row["attempts"],
+    )
+
+
+def error_of(row: Row) -> dict[str, str]:
+    """The last error of a job: code, message, hint, detail; empty strings when there was none."""
+    empty = dict.fromkeys(("code", "message", "hint", "detail"), "")
+    return {**empty, **(json.loads(row["error"]) if row["error"] else {})}
+
+
+def failure_view(row: Row) -> FailureView:
+    """A failed job for `status`."""
+    error = error_of(row)
+    return FailureView(
+        event=row["event_id"],
+        plugin=row["plugin"],
+        origin=row["origin"],
+        source=row["source"],
+        attempts=row["attempts"],
+        message=error["message"],
+        hint=error["hint"],
+        at=row["finished"],
+    )
+
+
+def refusal_view(row: Row) -> RefusalView:
+    """A refused arrival for `status`."""
+    return RefusalView(source=row["source"], origin=row["origin"], reason=row["reason"], at=row["seen"])
+
+
+def job_counts(rows: list[Any]) -> dict[str, dict[str, int]]:
+    """Jobs by plugin and state."""
+    counts: dict[str, dict[str, int]] = {}
+    for row in rows:
+        counts.setdefault(row["plugin"], {})[row["state"]] = row["jobs"]
+    return counts

@@ -1,0 +1,46 @@
+"""Which plugins get which events: the hooks that a plugin implements decide, routes narrow that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fnmatch import fnmatch
+
+from hooks.events import HOOK_OF_KIND
+from host.config import Route
+
+
+class Routes:
+    """The routes of the configuration, over the enabled plugins and the hooks that each implements."""
+
+    def __init__(self, routes: Iterable[Route], hooks_of_plugin: dict[str, frozenset[str]]) -> None:
+        self._routes = tuple(routes)
+        self._hooks = hooks_of_plugin
+
+    def plugins_for(self, kind: str, media_type: str, source: str, origin: str) -> list[str]:
+        """The plugins that work on such an event, in the order in which they were found."""
+        hook = HOOK_OF_KIND[kind]
+        return [
+            plugin
+            for plugin, hooks in self._hooks.items()
+            if hook in hooks and self._wants(plugin, kind, media_type, source, origin)
+        ]
+
+    def _wants(self, plugin: str, kind: str, media_type: str, source: str, origin: str) -> bool:
+        mine = [route for route in self._routes if route.plugin in (plugin, "*")]
+        matching = [route for route in mine if _matches(route, kind, media_type, source, origin)]
+        if any(not route.enabled for route in matching):
+            return False
+        return bool(matching) or not any(route.enabled for route in mine)
+
+
+def _matches(route: Route, kind: str, media_type: str, source: str, origin: str) -> bool:
+    return (
+        (not route.kinds or kind in route.kinds)
+        and (not route.sources or source in route.sources)
+        and _any_match(route.media_types, media_type)
+        and _any_match(route.folders, origin)
+    )
+
+
+def _any_match(patterns: tuple[str, ...], value: str) -> bool:
+    return not patterns or any(fnmatch(value, pattern) or fnmatch(value, f"{pattern}/*") for pattern in patterns)

@@ -1,0 +1,170 @@
+"""What lies in a folder: the truth that notifications only hint at. Blocking; called from threads."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from fnmatch import translate
+from pathlib import Path
+
+from host.config import Inbox
+from host.names import to_text
+
+CLAIM = ".sensorium-claim-"
+# Half-written, hidden, or made by systems and not by people.
+JUNK = (
+    ".*", "~*", "*~", "*.part", "*.partial", "*.crdownload", "*.download", "*.filepart", "*.tmp", "*.swp", "*.swx",
+    "Thumbs.db", "desktop.ini", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found", "#recycle",
+)  # fmt: skip
+
+
+def matcher(patterns: Iterable[str]) -> re.Pattern[str]:
+    """One expression for many glob patterns: a burst asks it a hundred thousand times."""
+    return re.compile("|".join(translate(pattern) for pattern in patterns) or r"(?!)")
+
+
+_JUNK = matcher(JUNK)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How a file looks from outside; a file whose look stays the same was not written to."""
+
+    size: int
+    mtime_ns: int
+    inode: int
+    ctime_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Look:
+        """The look in the answer of a stat call."""
+        return cls(status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns)
+
+    @property
+    def revision(self) -> str:
+        """What tells this state of the file from its others; a chmod or a rename changes nothing."""
+        return f"{self.mtime_ns}.{self.size}.{self.inode}"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file in an inbox: its name there as text, its path, and how it looks."""
+
+    origin: str
+    path: str
+    look: Look
+
+
+@dataclass(slots=True)
+class Findings:
+    """A scan's outcome: files, what is refused at sight and why, and claims that a crash left behind."""
+
+    files: list[Found] = field(default_factory=list)
+    refused: list[tuple[Found, str]] = field(default_factory=list)
+    claims: list[str] = field(default_factory=list)
+
+
+class Scanner:
+    """Lists one inbox by its rules."""
+
+    def __init__(self, inbox: Inbox, skip: tuple[Path, ...]) -> None:
+        self.root = str(inbox.path)
+        self._inbox = inbox
+        self._skip = {str(path) for path in skip}
+        self._ignored = matcher(inbox.ignore)
+        self._limit = inbox.max_size_mb * 1024 * 1024
+
+    def scan(self, directory: str, *, recursive: bool) -> Findings:
+        """Everything in a directory of the inbox; what vanishes meanwhile is left out. Raises OSError for the root."""
+        findings = Findings()
+        pending = [directory]
+        while pending:
+            try:
+                subdirectories = self._scan_one(pending.pop(), findings)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            if recursive:
+                pending.extend(subdirectories)
+        return findings
+
+    def origin_of(self, path: str) -> str:
+        """The name of a file in its inbox, as text."""
+        return to_text(path[len(self.root) + 1 :])
+
+    def is_ignored(self, path: str) -> bool:
+        """Whether a path in the inbox, or a folder that it lies in, is junk or ignored by the inbox's rule."""
+        parts = Path(path[len(self.root) + 1 :]).parts
+        return any(self._is_junk(part, os.path.join(*parts[: depth + 1])) for depth, part in enumerate(parts))
+
+    def look_again(self, found: Found) -> Look | None:
+        """How a file looks now, None when it went away."""
+        try:
+            return Look.of(os.lstat(found.path))
+        except OSError:
+            return None
+
+    def _scan_one(self, directory: str, findings: Findings) -> list[str]:
+        with os.scandir(directory) as entries:
+            listed = list(entries)
+        subdirectories = []
+        for entry in self._unmarked(listed) if self._inbox.marker else listed:
+            if entry.name.startswith(CLAIM):
+                findings.claims.append(entry.path)
+            elif entry.path in self._skip or self._is_junk(entry.name, entry.path[len(self.root) + 1 :]):
+                continue
+            elif entry.is_dir(follow_symlinks=False):
+                if self._inbox.recursive:
+                    subdirectories.append(entry.path)
+            else:
+                self._judge(entry, findings)
+        return subdirectories
+
+    def _is_junk(self, name: str, relative: str) -> bool:
+        return bool(_JUNK.match(name) or self._ignored.match(name) or self._ignored.match(relative))
+
+    def _judge(self, entry: os.DirEntry[str], findings: Findings) -> None:
+        try:
+            status = entry.stat(follow_symlinks=False)
+        except OSError:
+            return
+        found = Found(self.origin_of(entry.path), entry.path, Look.of(status))
+        reason = self._refusal(found, status)
+        if reason:
+            findings.refused.append((found, reason))
+        else:
+            findings.files.append(found)
+
+    def _refusal(self, found: Found, status: os.stat_result) -> str:
+        if stat.S_ISREG(status.st_mode):
+            if status.st_size > self._limit:
+                return (
+                    f"It has {status.st_size:,} bytes; this inbox takes files up to {self._limit:,}. "
+                    f"Raise max_size_mb of inbox {self._inbox.name!r} if it is wanted."
+                )
+            return ""
+        if stat.S_ISLNK(status.st_mode):
+            return _link_refusal(found.path, self.root)
+        return f"It is {_nature(status.st_mode)}, not a file. Only regular files are taken in."
+
+    def _unmarked(self, listed: list[os.DirEntry[str]]) -> Iterator[os.DirEntry[str]]:
+        names, marker = {entry.name for entry in listed}, self._inbox.marker
+        for entry in listed:
+            if entry.is_dir(follow_symlinks=False) or entry.name + marker in names:
+                yield entry
+
+
+def _link_refusal(path: str, root: str) -> str:
+    target = os.path.realpath(path)
+    if not os.path.exists(target):
+        return f"It is a link to {to_text(target)}, which does not exist. Put the file itself here."
+    if os.path.commonpath([target, os.path.realpath(root)]) != os.path.realpath(root):
+        return f"It is a link to {to_text(target)}, outside the inbox. Copy the file itself into the inbox."
+    return "It is a link to another file of this inbox, which is taken in by itself. Links are not followed."
+
+
+def _nature(mode: int) -> str:
+    kinds = ((stat.S_ISFIFO, "a named pipe"), (stat.S_ISSOCK, "a socket"), (stat.S_ISBLK, "a block device"), (stat.S_ISCHR, "a character device"))
+    return next((name for matches, name in kinds if matches(mode)), "something special")

@@ -1,0 +1,86 @@
+"""watchdog's notifications, reduced to one hint for each directory that something happened in."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+
+from watchdog.events import (
+    DirCreatedEvent,
+    DirMovedEvent,
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileMovedEvent,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
+from watchdog.observers import Observer
+from watchdog.observers.api import BaseObserver
+
+from host.config import Inbox
+
+# Six times fewer than all: a file that is written makes many notifications, and one is enough.
+KINDS: list[type[FileSystemEvent]] = [FileClosedEvent, FileCreatedEvent, FileMovedEvent, DirCreatedEvent, DirMovedEvent]
+Hint = Callable[[dict[str, bool], int], None]
+GATHER = 0.02  # seconds: a burst becomes one hint for each directory
+
+
+class Watch(FileSystemEventHandler):
+    """Watches one inbox; calls `hint({directory: recursive}, notifications)` from a thread, once for many."""
+
+    def __init__(self, inbox: Inbox, hint: Hint) -> None:
+        self._inbox = inbox
+        self._hint = hint
+        self._observer: BaseObserver | None = None
+        self._lock = threading.Lock()
+        self._gathered: dict[str, bool] = {}
+        self._count = 0
+        self._timer: threading.Timer | None = None
+
+    def start(self) -> str:
+        """Watch the folder (anew); an alarm when the system refuses, after which the inbox is polled."""
+        self.stop()
+        if self._inbox.mode == "poll":
+            return ""
+        observer = Observer()
+        try:
+            observer.schedule(self, str(self._inbox.path), recursive=self._inbox.recursive, event_filter=KINDS)
+            observer.start()
+        except OSError as error:
+            return (
+                f"{self._inbox.path} cannot be watched ({os.strerror(error.errno or 0)}); it is polled instead. "
+                "Raise fs.inotify.max_user_watches and max_user_instances, or set mode = \"poll\"."
+            )
+        self._observer = observer
+        return ""
+
+    def stop(self) -> None:
+        """Stop watching; no hint comes after this."""
+        with self._lock:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._gathered, self._count, self._timer = {}, 0, None
+        if self._observer is not None:
+            self._observer.stop()
+            self._observer.join()
+            self._observer = None
+
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        """Gather; the first of a burst starts the timer that passes the hints on."""
+        path = os.fsdecode(event.dest_path or event.src_path)
+        directory, recursive = (path, True) if event.is_directory else (os.path.dirname(path), False)
+        with self._lock:
+            self._gathered[directory] = self._gathered.get(directory, False) or recursive
+            self._count += 1
+            if self._timer is None:
+                self._timer = threading.Timer(GATHER, self._pass_on)
+                self._timer.daemon = True
+                self._timer.start()
+
+    def _pass_on(self) -> None:
+        with self._lock:
+            if self._timer is None:
+                return
+            gathered, self._gathered, count, self._count, self._timer = self._gathered, {}, self._count, 0, None
+            self._hint(gathered, count)
