@@ -10,7 +10,7 @@ import re
 import sys
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 FILE_BYTES = 5_000_000
 OLD_FILES = 4
@@ -62,22 +62,24 @@ def start_logging(level: str, file: Path | None, *, terminal: bool = True) -> No
     stop_logging()
     import structlog
 
-    json, shared = structlog.processors.JSONRenderer(default=str), _shared_processors()
     handlers: list[logging.Handler] = []
     if terminal:
-        readable = structlog.dev.ConsoleRenderer(pad_event_to=0, exception_formatter=structlog.dev.plain_traceback)
         handlers.append(_Stderr())
-        handlers[-1].setFormatter(_formatter(readable if sys.stderr.isatty() else json, shared))
+        handlers[-1].setFormatter(_readable() if sys.stderr.isatty() else _json())
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
         handlers.append(RotatingFileHandler(file, maxBytes=FILE_BYTES, backupCount=OLD_FILES, encoding="utf-8"))
-        handlers[-1].setFormatter(_formatter(json, shared))
+        handlers[-1].setFormatter(_json())
     logging.basicConfig(level=level.upper(), handlers=handlers, force=True)
     logging.raiseExceptions = False  # a full disk must not fill the terminal too
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
     structlog.configure(
-        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *_facts(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
     )
@@ -103,38 +105,51 @@ def _escape(character: str) -> str:
     return character.encode("unicode_escape", "backslashreplace").decode()
 
 
-def _shared_processors() -> list[Any]:
+def _facts() -> list[Any]:
     import structlog
 
-    return [
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=False),
-        _safe,
-    ]
+    return [structlog.stdlib.add_log_level, structlog.stdlib.add_logger_name]
 
 
-def _formatter(renderer: Any, shared: list[Any]) -> logging.Formatter:
+def _json() -> logging.Formatter:
     import structlog
 
-    remove_meta = structlog.stdlib.ProcessorFormatter.remove_processors_meta
-    traceback = [structlog.processors.format_exc_info] if not isinstance(renderer, structlog.dev.ConsoleRenderer) else []
+    return _formatter(structlog.processors.TimeStamper(fmt="iso"), structlog.processors.JSONRenderer(default=str))
+
+
+def _readable() -> logging.Formatter:
+    import structlog
+
+    render = structlog.dev.ConsoleRenderer(pad_event_to=0, exception_formatter=structlog.dev.plain_traceback)
+    return _formatter(structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False), _safe, render)
+
+
+def _formatter(*processors: Any) -> logging.Formatter:
+    import structlog
+
+    clean = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     return structlog.stdlib.ProcessorFormatter(
-        processors=[remove_meta, *traceback, renderer], foreign_pre_chain=shared
+        processors=[clean, structlog.processors.format_exc_info, *processors], foreign_pre_chain=_facts()
     )
 
 
 def _safe(_logger: Any, _method: str, facts: dict[str, Any]) -> dict[str, Any]:
     """File names and models' words are data: they never steer the terminal that shows the log."""
-    return {key: printable(value) if isinstance(value, str) else value for key, value in facts.items()}
+    return {key: _safe_value(value, lines=key == "exception") for key, value in facts.items()}
 
 
-class _Stderr(logging.StreamHandler[IO[str]]):
+def _safe_value(value: Any, *, lines: bool) -> Any:
+    if isinstance(value, (int, float)) or value is None:
+        return value
+    text = str(value)
+    return "\n".join(printable(line) for line in text.split("\n")) if lines else printable(text)
+
+
+class _Stderr(logging.Handler):
     """Standard error as it is when a line is written: a progress display may have taken its place."""
 
-    def __init__(self) -> None:
-        logging.Handler.__init__(self)
-
-    @property
-    def stream(self) -> IO[str]:
-        return sys.stderr
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            sys.stderr.write(self.format(record) + "\n")
+        except (OSError, ValueError):  # the terminal is gone, or the stream closed: the file has the line
+            self.handleError(record)
