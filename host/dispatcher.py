@@ -86,9 +86,12 @@ class Dispatcher:
                 self._queues[name].expect_more()
                 self._wake[name].set()
 
-    def put_back(self, plugin: str, rows: Iterable[Row]) -> None:
-        """Failed or finished jobs are queued again."""
-        self._queues[plugin].put_back(Job.of(plugin, row) for row in rows)
+    async def take_back(self, plugin: str, seqs: list[int]) -> None:
+        """Failed or finished jobs were queued again."""
+        rows = await self._journal.rows("jobs_by_seq", seqs=json.dumps(seqs))
+        queue = self._queues[plugin]
+        queue.put_back(job for row in rows if (job := Job.of(plugin, row)).seq <= queue.cursor)
+        queue.expect_more()
         self._wake[plugin].set()
 
     async def ask(self, plugin: str, body: dict[str, Any]) -> list[Any]:

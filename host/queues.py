@@ -61,7 +61,7 @@ class JobQueue:
     urgent: deque[Request] = field(default_factory=deque)
     _window: deque[Job] = field(default_factory=deque)
     _delayed: list[tuple[float, int, Job]] = field(default_factory=list)
-    _cursor: int = 0
+    cursor: int = 0
     _more: bool = True
 
     def __len__(self) -> int:
@@ -91,11 +91,11 @@ class JobQueue:
         """Read on in the journal until the window is full or there is no more."""
         while self._more and len(self._window) < WINDOW:
             self._more = False
-            rows = await self.journal.rows("queued_jobs", plugin=self.plugin, after=self._cursor, limit=WINDOW)
+            rows = await self.journal.rows("queued_jobs", plugin=self.plugin, after=self.cursor, limit=WINDOW)
             if len(rows) == WINDOW:
                 self._more = True
             for row in rows:
-                self._cursor = max(self._cursor, row["seq"])
+                self.cursor = max(self.cursor, row["seq"])
             self.put_back(Job.of(self.plugin, row) for row in rows)
 
     def take(self, limit: int) -> list[Job]:

@@ -23,7 +23,7 @@ from host.journal import Journal, Statement
 from host.log import get_logger
 from host.settle import Settle
 from host.sources.files import FileArrival, acknowledge, restore
-from host.sources.scan import Findings, Found, Scanner
+from host.sources.scan import Findings, Found, Look, Scanner
 from host.sources.watch import Watch
 
 GROUP = 512  # files taken in together
@@ -95,10 +95,17 @@ class FolderSource:
         """Files that are being read and committed."""
         return len(self._taking)
 
+    def origin_of(self, path: str) -> str | None:
+        """The name that a path has in this inbox, None for one outside."""
+        return self._scanner.origin_of(path) if path.startswith(self._scanner.root + os.sep) else None
+
+    def is_current(self, path: str, revision: str) -> bool:
+        """Whether the file is still as it was when it had this revision."""
+        look = self._scanner.look_again(Found("", path, Look(0, 0, 0, 0)))
+        return look is not None and look.revision == revision
+
     def state_of(self, path: str) -> str | None:
         """'ignored', 'settling' or 'taking' for a path in this inbox, None when this source does not have it."""
-        if not path.startswith(self._scanner.root + os.sep):
-            return None
         origin = self._scanner.origin_of(path)
         if origin in self._taking:
             return "taking"

@@ -164,3 +164,12 @@ SELECT mark, sha256 FROM model_files WHERE path = :path;
 -- name: remember_model_file
 INSERT INTO model_files (path, mark, sha256) VALUES (:path, :mark, :sha256)
 ON CONFLICT (path) DO UPDATE SET mark = excluded.mark, sha256 = excluded.sha256;
+
+-- name: jobs_to_requeue
+SELECT seq, plugin FROM jobs
+WHERE state = :state AND (:event_id IS NULL OR event_id = :event_id) AND (:plugin IS NULL OR plugin = :plugin);
+
+-- name: jobs_by_seq
+SELECT j.seq, j.event_id, j.attempts, j.alone, j.not_before, j.queued, e.*
+FROM jobs j JOIN events e ON e.id = j.event_id
+WHERE j.seq IN (SELECT value FROM json_each(:seqs)) AND j.state = 'queued' ORDER BY j.seq;

@@ -1,0 +1,154 @@
+"""`sensorium why`: what happened to a file, in sentences, and what to do about it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from host.dispatcher import Dispatcher
+from host.journal import Journal, Row
+from host.leasing.leases import Leases
+from host.library import Library
+from host.names import to_text
+from host.reports import error_of
+from host.sources.folder import FolderSource
+from host.views import Explanation, JobExplanation
+
+REQUEUE = "Put right what is said, then `sensorium requeue {}`."
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Where the answers come from."""
+
+    journal: Journal
+    library: Library
+    sources: Sequence[FolderSource]
+    dispatcher: Dispatcher
+    leases: Leases
+    running: int | None
+
+
+async def explain(query: str, event_id: str | None, facts: Facts) -> Explanation:
+    """Why a path or event is where it is; `event_id` is None when no event is known for it."""
+    path = os.path.abspath(query)
+    source = next((one for one in facts.sources if one.origin_of(path) is not None), None)
+    if source is not None and os.path.lexists(path):
+        before = await _before_the_event(query, path, source, facts)
+        if before is not None:
+            return before
+    if event_id is not None:
+        return await _of_event(query, event_id, facts)
+    refusal = await _refusal(path, source, facts)
+    if refusal is not None:
+        return Explanation(subject=query, state="refused", sentences=[f"It was refused: {refusal['reason']}"], rule=_rule(source))
+    return Explanation(subject=query, state="unknown", sentences=_unknown(path, source, facts), rule=_rule(source))
+
+
+async def _before_the_event(query: str, path: str, source: FolderSource, facts: Facts) -> Explanation | None:
+    """What holds for a file that lies in an inbox and was not (or not yet) taken from there."""
+    state = source.state_of(path)
+    if source.alarm and state in (None, "settling"):
+        return Explanation(subject=query, state="paused", sentences=[source.alarm], rule=_rule(source))
+    if state == "ignored":
+        sentence = f"Its name, or a folder it lies in, is one that inbox {source.inbox.name!r} leaves alone (hidden, partial, or by `ignore`)."
+        return Explanation(subject=query, state="ignored", sentences=[sentence], rule=_rule(source))
+    if state == "settling":
+        sentence = f"It is watched until it has not changed for {source.inbox.quiet:g} s."
+        return Explanation(subject=query, state="settling", sentences=[sentence], rule=_rule(source))
+    if state == "taking":
+        return Explanation(subject=query, state="taking", sentences=["It is being read and recorded."], rule=_rule(source))
+    refusal = await _refusal(path, source, facts)
+    if refusal is not None and source.is_current(path, refusal["revision"]):
+        sentence = f"It was refused: {refusal['reason']}"
+        return Explanation(subject=query, state="refused", sentences=[sentence], rule=_rule(source))
+    return None
+
+
+async def _refusal(path: str, source: FolderSource | None, facts: Facts) -> Row | None:
+    origin = source.origin_of(path) if source else to_text(path)
+    rows = await facts.journal.rows("arrivals_by_origin", origin=origin, source=source.inbox.name if source else None)
+    return next((row for row in rows if row["state"] == "refused"), None)
+
+
+def _unknown(path: str, source: FolderSource | None, facts: Facts) -> list[str]:
+    if source is None:
+        folders = ", ".join(str(one.inbox.path) for one in facts.sources)
+        return [f"It lies in no inbox, and nothing of that content was ever taken in. The inboxes are: {folders}."]
+    if not os.path.lexists(path):
+        return ["There is no such file, and none of that name was ever taken in."]
+    if facts.running is None:
+        return ["It was not taken in yet, and no host runs. Start one with `sensorium run`."]
+    return ["It was not noticed yet; the next scan will find it."]
+
+
+def _rule(source: FolderSource | None) -> str:
+    if source is None:
+        return ""
+    inbox = source.inbox
+    return f"inbox {inbox.name!r} ({inbox.path}): mode {inbox.mode}, after {inbox.after}"
+
+
+async def _of_event(query: str, event_id: str, facts: Facts) -> Explanation:
+    arrivals = await facts.journal.rows("arrivals_of_event", event_id=event_id)
+    rows = await facts.journal.rows("jobs_of_event", event_id=event_id)
+    jobs = [await _job(row, facts) for row in rows]
+    sentences = [_arrived(arrivals), *(_sentence(job) for job in jobs)]
+    if not jobs:
+        sentences.append("No plugin in use takes this kind of file, or the routes leave it out (`sensorium plugins`).")
+    state = next((state for state in ("running", "queued", "failed") if any(job.state == state for job in jobs)), "done")
+    if state == "queued" and facts.running is None:
+        sentences.append("No host runs. Start one with `sensorium run`.")
+    if state == "queued" and facts.leases.paused:
+        sentences.append("The host is paused. `sensorium resume` goes on.")
+    return Explanation(
+        subject=query, state=state, sentences=sentences, event=event_id, jobs=jobs, holder=_holder(jobs, facts)
+    )  # type: ignore[arg-type]  # the states are among those of an explanation
+
+
+def _arrived(arrivals: Sequence[Row]) -> str:
+    if not arrivals:
+        return "It was made from another event."
+    first = arrivals[-1]
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(first["seen"]))
+    again = f", and came {len(arrivals)} times in all; the same content is worked on once" if len(arrivals) > 1 else ""
+    return f"It arrived from {first['source']} as {first['origin']} on {when}{again}."
+
+
+async def _job(row: Row, facts: Facts) -> JobExplanation:
+    running = any(job.seq == row["seq"] for job in facts.dispatcher.running.values())
+    ahead = await facts.journal.row("jobs_ahead", plugin=row["plugin"], seq=row["seq"])
+    error = error_of(row)
+    failed = row["state"] == "failed"
+    return JobExplanation(
+        plugin=row["plugin"],
+        state="running" if running and row["state"] == "queued" else row["state"],
+        ahead=ahead["ahead"] if ahead and row["state"] == "queued" else 0,
+        attempts=row["attempts"],
+        next_try=row["not_before"] if row["state"] == "queued" and row["not_before"] > time.time() else None,
+        error=error["message"],
+        advice=f"{error['hint']} {REQUEUE.format(row['event_id'][:8])}".strip() if failed else error["hint"],
+    )
+
+
+def _sentence(job: JobExplanation) -> str:
+    if job.state == "done":
+        return f"{job.plugin}: done."
+    if job.state == "running":
+        return f"{job.plugin}: at work now."
+    if job.state == "failed":
+        return f"{job.plugin}: failed after {job.attempts} attempt(s): {job.error} {job.advice}".strip()
+    later = f"; tried again in {max(0.0, job.next_try - time.time()):.0f} s" if job.next_try else ""
+    last = f"; last time: {job.error}" if job.error else ""
+    return f"{job.plugin}: waits behind {job.ahead} other job(s){later}{last}."
+
+
+def _holder(jobs: Sequence[JobExplanation], facts: Facts) -> str | None:
+    for job in jobs:
+        slot = facts.leases.slots.get(job.plugin)
+        if job.state in ("queued", "running") and slot is not None:
+            turn = facts.leases.turn_on(slot.device.name)
+            return f"{turn.model} on {slot.device.name}" if turn else None
+    return None
