@@ -30,7 +30,7 @@ class Message:
     """One frame: `body["op"]` says what it is about; `blobs` lie in the order in which the body speaks of them."""
 
     body: dict[str, Any]
-    blobs: list[Buffer] = field(default_factory=list)
+    blobs: list[Any] = field(default_factory=list)
 
     @property
     def op(self) -> str:

@@ -119,7 +119,7 @@ class Worker:
                 raise WireError(f"The request {request.op!r} is unknown.")
             try:
                 handler(request)
-            except Exception as error:  # the plugin boundary: whatever a plugin raises becomes an answer
+            except Exception as error:  # noqa: BLE001 - the plugin boundary: whatever a plugin raises becomes an answer
                 self._peer.send(error_body(error, self._plugin), now=True)
         if "model" in self._arguments:
             self._manager.hook.unload(model=self._arguments["model"])

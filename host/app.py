@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from host.config import Config, Inbox, check_plugin_settings
 from host.control import ControlServer
 from host.dispatcher import Dispatcher
-from host.intake import Accepted, Intake, Observe, Refused, Unsettled
+from host.intake import Accepted, Intake, Refused, Unsettled
 from host.journal import Journal, open_journal
 from host.leasing.devices import find_devices
 from host.leasing.leases import Leases
@@ -33,6 +33,7 @@ from host.sinks.sidecar import SidecarSink
 from host.sources.files import FileArrival
 from host.sources.folder import FolderSource
 from host.sources.scan import Found, Look
+from host.steps import Observe
 from host.views import Status, Submitted
 
 SUBMIT = "submit"
@@ -96,7 +97,7 @@ class App(Questions):
                 background = [tasks.create_task(source.run(), name=source.inbox.name) for source in self.sources]
                 if on_progress is not None:
                     background.append(tasks.create_task(self._report(on_progress), name="progress"))
-                ended = [tasks.create_task(self._stopping.wait(), name="stopping")]
+                ended = [tasks.create_task(self._stopped(), name="stopping")]
                 if once:
                     ended.append(tasks.create_task(self._worked_off(), name="worked-off"))
                 await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
@@ -135,6 +136,9 @@ class App(Questions):
         """End the workers now; what they were doing is done again at the next start."""
         self.dispatcher.kill()
         self._stopping.set()
+
+    async def _stopped(self) -> None:
+        await self._stopping.wait()
 
     async def _worked_off(self) -> None:
         while True:

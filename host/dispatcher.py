@@ -25,13 +25,13 @@ from hooks.model import Device
 from host.config import Jobs
 from host.errors import JournalError, WorkFailed
 from host.findings import Finding, Outcome, model_fingerprint, provenance_of, result_rows
-from host.intake import SIDECAR, Observe
-from host.journal import Journal, Row, Statement
+from host.journal import SIDECAR, Journal, Row, Statement
 from host.leasing.leases import Leases, LoadError
 from host.library import Library
 from host.log import get_logger
 from host.plugin_manager import Plugin
 from host.queues import Job, JobQueue, Request
+from host.steps import Observe
 from host.workers import Launch, Worker, WorkerFailed
 
 HOPELESS = frozenset({"bad_input", "unavailable", "invalid_plugin"})  # trying again cannot help

@@ -21,13 +21,12 @@ from typing import Any, Protocol
 
 from hooks.events import Kind
 from host.identify import Identity
-from host.journal import Journal, Statement
+from host.journal import SIDECAR, Journal, Statement
 from host.library import Library
 from host.routes import Routes
+from host.steps import Observe
 
-Observe = Callable[[str], None]
 Identify = Callable[[bytes, str], Identity | None]
-SIDECAR = "sidecar"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +67,20 @@ Verdict = Accepted | Refused | Unsettled
 class Arrival(Protocol):
     """What a source noticed. `take` runs in a thread and may be called again after a crash."""
 
-    source: str
-    origin: str
-    revision: str
-    changed: int
-    tags: tuple[str, ...]
+    @property
+    def source(self) -> str: ...
+
+    @property
+    def origin(self) -> str: ...
+
+    @property
+    def revision(self) -> str: ...
+
+    @property
+    def changed(self) -> int: ...
+
+    @property
+    def tags(self) -> tuple[str, ...]: ...
 
     def take(self, library: Library, identify: Identify, observe: Observe) -> Taken | Refused | Unsettled:
         """Read the content, once; store it if it does not stay where it is."""

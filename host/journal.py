@@ -15,13 +15,13 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import aiosqlite
 
 from host.errors import JournalError
 
-Row = Mapping[str, Any]
+SIDECAR = "sidecar"  # the sink that every accepted arrival is owed to
 ROWS_A_COMMIT = 20_000
 PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "busy_timeout = 5000")
 # Both connections live in one process and only one of them ever writes or checkpoints: SQLite before 3.51.3 can lose a
@@ -36,6 +36,14 @@ def load_queries(text: str) -> dict[str, str]:
 
 
 SQL = load_queries(resources.files("host.sql").joinpath("queries.sql").read_text())
+
+
+class Row(Protocol):
+    """A row of an answer, by column name."""
+
+    def __getitem__(self, column: str, /) -> Any: ...
+
+    def keys(self) -> Iterable[str]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +82,11 @@ class Journal:
         self._wake.set()
         await unit.committed
 
-    async def rows(self, name: str, **parameters: Any) -> list[sqlite3.Row]:
+    async def rows(self, name: str, **parameters: Any) -> list[Row]:
         """All rows of a named query, of the last committed state."""
         return list(await self._reader.execute_fetchall(SQL[name], parameters))
 
-    async def row(self, name: str, **parameters: Any) -> sqlite3.Row | None:
+    async def row(self, name: str, **parameters: Any) -> Row | None:
         """The first row of a named query."""
         found = await self.rows(name, **parameters)
         return found[0] if found else None

@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from host.durable import NAME_LIMIT, sync_files, write_atomically
-from host.intake import SIDECAR, Observe
-from host.journal import Journal, Row, Statement
+from host.journal import SIDECAR, Journal, Row, Statement
 from host.library import Library
 from host.log import get_logger
 from host.names import from_text
 from host.reports import event_view
+from host.steps import Observe
 from host.views import EventView
 
 GROUP = 500

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Literal
 
 from host.identify import HEAD
-from host.intake import Identify, Observe, Refused, Taken, Unsettled, extension_of
+from host.intake import Identify, Refused, Taken, Unsettled, extension_of
 from host.library import Library, hash_file
 from host.names import is_text
 from host.sources.scan import CLAIM, Found, Look
+from host.steps import Observe
 
 # Never follow a link, never wait for the other end of a pipe, and look again at what was really opened.
 SAFE_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

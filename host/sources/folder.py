@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from host.config import Inbox
-from host.intake import Accepted, Intake, Observe, Refused, Unsettled
+from host.intake import Accepted, Intake, Refused, Unsettled
 from host.errors import JournalError
 from host.journal import Journal, Statement
 from host.log import get_logger
@@ -25,6 +25,7 @@ from host.settle import Settle
 from host.sources.files import FileArrival, acknowledge, restore
 from host.sources.scan import Findings, Found, Look, Scanner
 from host.sources.watch import Watch
+from host.steps import Observe
 
 GROUP = 512  # files taken in together
 TAKERS = 2  # one hashes while the other waits for its commit

@@ -1,0 +1,19 @@
+"""The named steps of an arrival's way through the host: whoever observes them may end the process at any of them."""
+
+from collections.abc import Callable
+
+STEPS = (
+    "claimed",
+    "hashed",
+    "in library",
+    "committed",
+    "before unlink",
+    "after unlink",
+    "worker busy",
+    "results committed",
+    "before sidecar",
+    "sidecar written",
+)
+
+Observe = Callable[[str], None]
+"""Told each step by name, from the event loop's thread or another; nothing happens before it returns."""
