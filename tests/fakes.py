@@ -1,0 +1,191 @@
+"""Working stand-ins: the real interface, in memory, with no process, disk or clock behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import re
+
+from host.errors import NotFound, UsageError
+from host.views import (
+    DeviceView,
+    EventFacts,
+    EventView,
+    Explanation,
+    FailureView,
+    Hit,
+    InboxView,
+    JobExplanation,
+    JobFailure,
+    ModelView,
+    PluginView,
+    QueueView,
+    RefusalView,
+    ResultView,
+    Status,
+    Submitted,
+)
+
+NOW = 1_790_000_000.0
+
+
+class FakeService:
+    """A host that knows what it was told with `add` and `submit`; a caption is all that its plugin finds."""
+
+    def __init__(self, data: str = "/data", outbox: str = "/outbox", running: int | None = 4711) -> None:
+        self.data, self.outbox, self.running = data, outbox, running
+        self.events: dict[str, EventView] = {}
+        self.refused: list[RefusalView] = []
+        self.alarm = ""
+        self.paused = False
+        self.finish = asyncio.Event()
+        self.finish.set()
+
+    def add(self, name: str, caption: str | None = "a red circle", error: str = "") -> str:
+        """An event that is done (with a caption), failed (with an error) or pending (with neither)."""
+        digest = hashlib.sha256(os.fsencode(name)).hexdigest()
+        facts = EventFacts(
+            id=digest[:32], kind="image", media_type="image/png", sha256=digest, size=1234, name=os.path.basename(name),
+            source="inbox", origin=name, path=f"{self.data}/library/{digest}.png", tags=["holiday"], metadata={},
+            created=NOW,
+        )  # fmt: skip
+        result = ResultView(
+            plugin="clip", type="caption", version=1, data={"text": caption}, provenance={"version": "0.1.0"}
+        )
+        failure = JobFailure(plugin="clip", code="crashed", message=error, hint="Ask for another picture.", attempts=3)
+        self.events[facts.id] = EventView(
+            event=facts,
+            results=[result] if caption and not error else [],
+            failures=[failure] if error else [],
+            pending=[] if caption or error else ["clip"],
+        )
+        return facts.id
+
+    def refuse(self, origin: str, reason: str) -> None:
+        self.refused.append(RefusalView(source="inbox", origin=origin, reason=reason, at=NOW))
+
+    async def status(self) -> Status:
+        events = list(self.events.values())
+        failed = [(view.event, failure) for view in events for failure in view.failures]
+        queued = sum(len(view.pending) for view in events)
+        done = sum(bool(view.results) for view in events)
+        device = DeviceView(
+            name="cpu", kind="cpu", budget_mb=8000, used_mb=612, holder="clip", fence=3, residents=["clip"]
+        )
+        inbox = InboxView(
+            name="inbox", path="/in", mode="watch", after="remove", settling=0, taking=0, alarm=self.alarm
+        )
+        return Status(
+            running=self.running, data=self.data, outbox=self.outbox, paused=self.paused,
+            events=len(events), arrivals=len(events) + len(self.refused), refused=len(self.refused),
+            queued=queued, failed=len(failed), owed=0, inboxes=[inbox],
+            queues=[QueueView(plugin="clip", queued=queued, running=0, done=done, failed=len(failed))],
+            devices=[device] if self.running else [],
+            failures=[
+                FailureView(
+                    event=event.id, plugin=failure.plugin, origin=event.origin, source=event.source,
+                    attempts=failure.attempts, message=failure.message, hint=failure.hint, at=NOW,
+                )
+                for event, failure in failed
+            ],
+            refusals=self.refused,
+        )  # fmt: skip
+
+    async def results(self, query: str | None = None, limit: int = 20) -> list[EventView]:
+        if query is None:
+            return list(self.events.values())[::-1][:limit]
+        return [self._found(query)]
+
+    async def why(self, query: str) -> Explanation:
+        try:
+            view = self._found(query)
+        except NotFound:
+            return Explanation(subject=query, state="unknown", sentences=[f"Nothing is known of {query}."])
+        for failure in view.failures:
+            job = JobExplanation(
+                plugin=failure.plugin, state="failed", attempts=3, error=failure.message, advice=failure.hint
+            )
+            sentence = f"clip failed: {failure.message}"
+            return Explanation(subject=query, state="failed", sentences=[sentence], event=view.event.id, jobs=[job])
+        if view.pending:
+            job = JobExplanation(plugin="clip", state="queued", ahead=2)
+            sentence = "It waits for clip; 2 are before it."
+            return Explanation(
+                subject=query, state="queued", sentences=[sentence], event=view.event.id, jobs=[job], holder="clip"
+            )
+        sentence = f"Done; the sidecar is {self.outbox}/{view.event.origin}.json."
+        return Explanation(subject=query, state="done", sentences=[sentence], rule="inbox", event=view.event.id)
+
+    async def requeue(self, queries: list[str], plugin: str | None = None, done: bool = False) -> int:
+        if plugin not in (None, "clip"):
+            raise NotFound(f"No plugin {plugin!r} is in use.", "`sensorium plugins` lists them.")
+        views = [self._found(query) for query in queries] if queries else list(self.events.values())
+        again = [view for view in views if view.failures or (done and view.results)]
+        for view in again:
+            self.events[view.event.id] = view.model_copy(update={"failures": [], "results": [], "pending": ["clip"]})
+        return len(again)
+
+    async def search(self, text: str | None = None, like: str | None = None, limit: int = 10) -> list[Hit]:
+        if (text is None) == (like is None):
+            raise UsageError("Say what to search for: a text, or a picture with --like.")
+        wanted = set(re.findall(r"\w+", text if text is not None else os.path.basename(like or "")))
+        scored = [(len(wanted & _words(view)) / (len(wanted) or 1), view.event) for view in self.events.values()]
+        best = sorted(scored, key=lambda pair: pair[0], reverse=True)[:limit]
+        return [
+            Hit(score=score, path=event.path, event=event.id, origin=event.origin, source=event.source, kind=event.kind)
+            for score, event in best
+            if score > 0
+        ]
+
+    async def submit(self, paths: list[str], wait: bool = False) -> list[Submitted]:
+        answers = []
+        for path in paths:
+            if not _is_file(path):
+                answers.append(Submitted(path=path, event=None, state="refused", reason="It is not a file."))
+                continue
+            broken = "broken" in path
+            event = self.add(path, error="The picture is cut off." if broken else "")
+            state = ("failed" if broken else "done") if wait else "accepted"
+            reason = "The picture is cut off." if broken and wait else ""
+            answers.append(Submitted(path=path, event=event, state=state, reason=reason))
+        if wait:
+            await self.finish.wait()
+        return answers
+
+    async def plugins(self) -> list[PluginView]:
+        common = {"version": "0.1.0", "distribution": "sensorium", "api": "1"}
+        return [
+            PluginView(name="clip", hooks=["load", "on_image"], enabled=True, model="tiny", **common),
+            PluginView(name="broken", hooks=[], enabled=True, model=None, problem="it failed to import", **common),
+            PluginView(name="off", hooks=[], enabled=False, model=None, problem="switched off", **common),
+        ]
+
+    async def models(self) -> list[ModelView]:
+        return [
+            ModelView(
+                plugin="clip", name="tiny", device="cpu", declared_mb=600, measured_mb=512.4, load_seconds=2.25,
+                state="ready", pid=4712, waiting=3, batch=32, keep_alive=300.0,
+            )
+        ]  # fmt: skip
+
+    async def pause(self, paused: bool) -> bool:
+        if self.running is None:
+            raise UsageError("No host runs that could be paused.", "Start one with `sensorium run`.")
+        self.paused = paused
+        return paused
+
+    def _found(self, query: str) -> EventView:
+        for view in self.events.values():
+            if view.event.id.startswith(query) or query.endswith(view.event.origin):
+                return view
+        raise NotFound(f"Nothing is known of {query}.", "Name a file in an inbox, a submitted file, or an event id.")
+
+
+def _words(view: EventView) -> set[str]:
+    said = " ".join(str(result.data["text"]) for result in view.results if isinstance(result.data, dict))
+    return set(re.findall(r"\w+", f"{said} {view.event.name}"))
+
+
+def _is_file(path: str) -> bool:
+    return os.path.isfile(path)
