@@ -1,0 +1,1 @@
+"""Benchmarks: each measures a peer or a bare library beside us in the same run, and prints losses before speed."""

@@ -1,0 +1,79 @@
+"""`python -m tools.bench NAME… [--json]`, `--list`, `--all`."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import platform
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+import psutil
+
+from tools.bench.report import Report, dump
+
+TABLE = Path("docs/benchmarks.md")
+# Name, module, function: imported only when it is run.
+BENCHMARKS = {
+    "keep_in_place": ("intake", "keep_in_place"),
+    "consuming": ("intake", "consuming"),
+    "whole_host": ("whole_host", "whole_host"),
+    "round_trip": ("round_trip", "round_trip"),
+    "loop_lag": ("loop_lag", "loop_lag"),
+    "footprint": ("footprint", "footprint"),
+}
+
+
+def main() -> int:
+    """Run what was asked for; 1 when a bound was missed."""
+    parser = argparse.ArgumentParser(prog="python -m tools.bench", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="benchmarks to run; see --list")
+    parser.add_argument("--list", action="store_true", help="name all benchmarks")
+    parser.add_argument("--all", action="store_true", help=f"run all and write {TABLE}")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    arguments = parser.parse_args()
+    if arguments.list:
+        print("\n".join(BENCHMARKS))
+        return 0
+    names = list(BENCHMARKS) if arguments.all else arguments.names
+    unknown = [name for name in names if name not in BENCHMARKS]
+    if unknown or not names:
+        parser.error(f"unknown: {', '.join(unknown)}; --list names them" if unknown else "name a benchmark, or --all")
+    reports = []
+    for name in names:
+        reports.append(_function(name)())
+        print(reports[-1].text(), file=sys.stderr if arguments.json else sys.stdout, flush=True)
+    if arguments.json:
+        print(dump(reports))
+    if arguments.all:
+        write_table(reports)
+    return 0 if all(report.holds for report in reports) else 1
+
+
+def _function(name: str) -> Callable[[], Report]:
+    module, function = BENCHMARKS[name]
+    found: Callable[[], Report] = getattr(import_module(f"tools.bench.{module}"), function)
+    return found
+
+
+def write_table(reports: list[Report]) -> None:
+    """Write the table with date and machine."""
+    memory = psutil.virtual_memory().total / 2**30
+    system = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
+    machine = f"{os.cpu_count()} cores, {memory:.0f} GB, {system}"
+    head = [
+        "# Benchmarks",
+        "",
+        f"Measured on {datetime.date.today()} with {machine}, no GPU, by `make bench`.",
+        "Rates are noisy on a shared machine: trust the ratios, whose two sides were measured in the same run.",
+        "",
+    ]
+    TABLE.parent.mkdir(exist_ok=True)
+    TABLE.write_text("\n".join([*head, *(report.markdown() for report in reports)]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
