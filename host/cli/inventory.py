@@ -1,0 +1,57 @@
+"""`sensorium plugins` and `sensorium models`: what is installed, and what it needs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from host.cli.options import AsJson, ConfigFile, DataDir, configuration
+from host.cli.output import show, show_json, state, table, text
+from host.cli.service import ask
+from host.views import ModelView, PluginView
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+
+def plugins(config: ConfigFile = None, data: DataDir = None, as_json: AsJson = False) -> None:
+    """All plugins that are installed, usable or not."""
+    found = ask(configuration(config, data), lambda service: service.plugins())
+    if as_json:
+        show_json(found)
+        return
+    grid = table("Plugin", "Version", "From", "Works on", "Model", "State", whole=["Plugin", "Version", "From"])
+    for plugin in found:
+        kinds = ", ".join(hook.removeprefix("on_") for hook in plugin.hooks if hook.startswith("on_"))
+        name, version = text((plugin.name, "bold")), text(plugin.version)
+        grid.add_row(name, version, text(plugin.distribution), text(kinds), text(plugin.model or ""), _use(plugin))
+    show(grid)
+
+
+def models(config: ConfigFile = None, data: DataDir = None, as_json: AsJson = False) -> None:
+    """All models of the plugins in use: memory, load time, state."""
+    found = ask(configuration(config, data), lambda service: service.models())
+    if as_json:
+        show_json(found)
+        return
+    numbers = ("Memory", "Loads in", "Waiting", "Batch", "Stays")
+    grid = table(
+        "Plugin", "Model", "Device", "State", *numbers, "", numbers=numbers, whole=["Plugin", "Device", "State"]
+    )
+    for model in found:
+        grid.add_row(
+            text((model.plugin, "bold")), text(model.name), text(model.device), state(model.state), _memory(model),
+            "?" if model.load_seconds is None else f"{model.load_seconds:.1f} s", str(model.waiting), str(model.batch),
+            f"{model.keep_alive:g} s", text((model.problem, "red")),
+        )  # fmt: skip
+    show(grid if found else text("No plugin in use has a model."))
+
+
+def _use(plugin: PluginView) -> Text:
+    if plugin.problem:
+        return text((plugin.problem, "red" if plugin.enabled else "dim"))
+    return text(("in use", "green")) if plugin.enabled else text(("switched off", "dim"))
+
+
+def _memory(model: ModelView) -> str:
+    """Measured where it ever ran, else as its plugin declares."""
+    return f"~{model.declared_mb} MB" if model.measured_mb is None else f"{model.measured_mb:.0f} MB"

@@ -1,0 +1,147 @@
+"""`sensorium results` and `sensorium why`: what was found in a file, and what happened to it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from host.cli.options import AsJson, ConfigFile, DataDir, Limit, configuration, queries
+from host.cli.output import ago, near, pairs, plural, show, show_json, size, state, table, text
+from host.cli.service import ask
+from host.errors import NotFound
+from host.views import EventView, Explanation, ResultView, Service
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
+SHOWN_LABELS = 3
+LONGEST = 300
+Which = Annotated[str, typer.Argument(metavar="PATH|ID", help="A file, or an event's id (its beginning is enough).")]
+
+
+def results(
+    which: Annotated[str | None, typer.Argument(metavar="[PATH|ID]", help="A file, or the beginning of an id.")] = None,
+    limit: Limit = 20,
+    config: ConfigFile = None,
+    data: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """What was found in a file, or in the latest ones."""
+    found = ask(configuration(config, data), lambda service: _results(service, which, limit))
+    if as_json:
+        show_json(found)
+    elif which is None:
+        show(_overview(found) if found else text("Nothing has arrived yet."))
+    else:
+        for view in found:
+            _show_event(view)
+
+
+def why(which: Which, config: ConfigFile = None, data: DataDir = None, as_json: AsJson = False) -> None:
+    """What happened to a file, and what to do."""
+    found = ask(configuration(config, data), lambda service: _why(service, which))
+    if as_json:
+        show_json(found)
+        return
+    show(text((found.subject, "bold"), ":"), state(found.state))
+    for sentence in found.sentences:
+        show(text("  ", sentence))
+    facts = [("rule", found.rule), ("event", found.event), ("computing now", found.holder)]
+    show(pairs([(f"  {name}", value) for name, value in facts if value]))
+
+
+async def _results(service: Service, which: str | None, limit: int) -> list[EventView]:
+    if which is None:
+        return await service.results(None, limit)
+    *others, last = queries(which)
+    for query in others:
+        try:
+            return await service.results(query, limit)
+        except NotFound:
+            continue
+    return await service.results(last, limit)
+
+
+async def _why(service: Service, which: str) -> Explanation:
+    first, *others = [await service.why(query) for query in queries(which)]
+    return next((one for one in (first, *others) if one.state != "unknown"), first)
+
+
+def _overview(found: list[EventView]) -> Table:
+    grid = table("Event", "File", "Found", "Arrived", whole=["Event", "Arrived"])
+    for view in found:
+        facts = view.event
+        grid.add_row(text((facts.id[:8], "dim")), text(facts.origin), _findings(view), ago(facts.created))
+    return grid
+
+
+def _findings(view: EventView) -> Text:
+    """All of an event's findings in one cell."""
+    from rich.text import Text
+
+    found = [text(said) for result in view.results if (said := in_words(result, brief=True))]
+    waiting = [text((f"waits for {', '.join(view.pending)}", "yellow"))] if view.pending else []
+    failed = [text((f"{failure.plugin}: {failure.message}", "red")) for failure in view.failures]
+    return Text("\n").join([*found, *waiting, *failed]) or text(("nothing", "dim"))
+
+
+def _show_event(view: EventView) -> None:
+    facts = view.event
+    show(
+        text(
+            (facts.origin, "bold"),
+            f"  {facts.media_type}, {size(facts.size)}, from {facts.source}, {ago(facts.created)}",
+        )
+    )
+    rows = [("event", text(facts.id)), ("content", text(near(facts.path)))]
+    if facts.tags:
+        rows.append(("tags", text(", ".join(facts.tags))))
+    if facts.metadata:
+        rows.append(("metadata", text(_short(facts.metadata))))
+    if view.pending:
+        rows.append(("waits for", text((", ".join(view.pending), "yellow"))))
+    show(pairs([(f"  {name}", value) for name, value in rows]))
+    if view.results:
+        grid = table("Plugin", "Result", "Found", whole=["Plugin", "Result"])
+        for result in view.results:
+            grid.add_row(text(result.plugin), text(result.type), text(in_words(result) or ""))
+        show("", grid)
+    for failure in view.failures:
+        tried = plural(failure.attempts, "attempt")
+        show(text((f"{failure.plugin} failed after {tried}: {failure.message}", "red"), " ", failure.hint))
+
+
+def in_words(result: ResultView, *, brief: bool = False) -> str | None:
+    """A finding in words; None for one that is of use to machines alone, where it shall be `brief`."""
+    data: dict[str, Any] = result.data if isinstance(result.data, dict) else {"value": result.data}
+    if isinstance(data.get("text"), str):
+        return _cut(str(data["text"]))
+    if isinstance(data.get("labels"), list):
+        return ", ".join(_label(label) for label in data["labels"][:SHOWN_LABELS])
+    if brief and result.type in ("embedding", "thumbnail"):
+        return None
+    if result.type == "image_info":
+        return _picture(data)
+    return " ".join(part for part in (_short(data), result.artifact or "") if part)
+
+
+def _label(label: Any) -> str:
+    return f"{label.get('name')} {label.get('score', 0):.0%}" if isinstance(label, dict) else str(label)
+
+
+def _picture(data: dict[str, Any]) -> str:
+    colors = [str(color.get("hex")) for color in data.get("dominant_colors") or [] if isinstance(color, dict)]
+    frames = data.get("frames", 1)
+    parts = [f"{data.get('width')} x {data.get('height')} {data.get('format')}"]
+    return ", ".join(parts + ([f"{frames} frames"] if frames != 1 else []) + colors[:SHOWN_LABELS])
+
+
+def _short(data: Any) -> str:
+    return _cut(json.dumps(data, ensure_ascii=False))
+
+
+def _cut(words: str) -> str:
+    return words if len(words) <= LONGEST else words[: LONGEST - 1] + "…"

@@ -1,0 +1,164 @@
+"""`sensorium status`: the whole host at a glance."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from host.cli.options import AsJson, ConfigFile, DataDir, configuration
+from host.cli.output import Piece, ago, console, joined, pairs, plural, show, show_json, show_json_line, table, text
+from host.cli.service import ask, open_service
+from host.config import Config
+from host.control import ControlClient
+from host.views import DeviceView, InboxView, Status
+
+if TYPE_CHECKING:
+    from rich.console import Group, RenderableType
+    from rich.table import Table
+    from rich.text import Text
+
+AFTER = {"remove": "taken out", "done": "moved to done", "keep": "kept"}
+BAR = 20
+
+
+def status(
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again every second, until Ctrl-C.")] = False,
+    config: ConfigFile = None,
+    data: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Inboxes, backlog, what is loaded and what failed, at a glance."""
+    chosen = configuration(config, data)
+    if watch:
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(_watch(chosen, as_json))
+        return
+    found = ask(chosen, lambda service: service.status())
+    if as_json:
+        show_json(found)
+    else:
+        show(glance(found))
+
+
+async def _watch(config: Config, as_json: bool) -> None:
+    if as_json:
+        async for found in _seen(config):
+            show_json_line(found)
+    elif sys.stdout.isatty():
+        await _live(_seen(config))
+    else:
+        async for found in _seen(config):
+            show(glance(found), "")
+
+
+async def _seen(config: Config) -> AsyncIterator[Status]:
+    """The status again and again, whether or not a host runs: it may start and end meanwhile."""
+    while True:
+        async with open_service(config, writes=False) as service:
+            if isinstance(service, ControlClient):
+                async for found in service.watch_status():
+                    yield found
+            else:
+                yield await service.status()
+        await asyncio.sleep(1)
+
+
+async def _live(seen: AsyncIterator[Status]) -> None:
+    from rich.live import Live
+
+    with Live(console=console(), screen=True, auto_refresh=False) as live:
+        async for found in seen:
+            live.update(glance(found), refresh=True)
+
+
+def glance(found: Status) -> Group:
+    """The status as a page."""
+    from rich.console import Group
+
+    parts: list[RenderableType] = [_headline(found), _places(found), _inboxes(found.inboxes)]
+    if found.queues:
+        parts.append(_queues(found))
+    if found.devices:
+        parts.append(_devices(found.devices))
+    if found.failures:
+        parts.append(_failures(found))
+    if found.refusals:
+        parts.append(_refusals(found))
+    spaced = [part for pair in zip(parts, [""] * len(parts), strict=True) for part in pair]
+    return Group(*spaced[:-1])
+
+
+def _headline(found: Status) -> Text:
+    if found.running is None:
+        state = text(("No host runs here", "bold yellow"))
+    elif found.paused:
+        state = text((f"Paused (process {found.running})", "bold yellow"))
+    else:
+        state = text((f"Running (process {found.running})", "bold green"))
+    counts: list[Piece] = [
+        plural(found.events, "event"),
+        f"{found.queued} queued",
+        *([(f"{found.failed} failed", "red")] if found.failed else []),
+        *([(f"{found.refused} refused", "yellow")] if found.refused else []),
+        *([f"{plural(found.owed, 'sidecar')} to write"] if found.owed else []),
+    ]
+    return text("  ").join([state, joined(counts, ", ")])
+
+
+def _places(found: Status) -> Table:
+    advice = "sensorium resume" if found.paused else "sensorium run" if found.running is None else ""
+    rows = [("results", found.outbox), ("data", found.data)]
+    return pairs([*rows, ("to go on", advice)] if advice else rows)
+
+
+def _inboxes(inboxes: list[InboxView]) -> Table:
+    grid = table("Inbox", "Folder", "Files are", "Now", whole=["Inbox", "Files are"])
+    for inbox in inboxes:
+        counts = [(inbox.settling, "settling"), (inbox.taking, "being taken")]
+        now = ", ".join(f"{count} {what}" for count, what in counts if count) or inbox.mode + "ed"
+        cell = text((inbox.alarm, "bold red")) if inbox.alarm else text(now)
+        grid.add_row(text(inbox.name), text(inbox.path), AFTER[inbox.after], cell)
+    return grid
+
+
+def _queues(found: Status) -> Table:
+    numbers = ("Queued", "Running", "Done", "Failed")
+    grid = table("Plugin", *numbers, numbers=numbers, whole=["Plugin"])
+    for queue in found.queues:
+        failed = text((str(queue.failed), "red" if queue.failed else ""))
+        grid.add_row(text(queue.plugin), str(queue.queued), str(queue.running), str(queue.done), failed)
+    return grid
+
+
+def _devices(devices: list[DeviceView]) -> Table:
+    grid = table("Device", "Memory", "", "Computing", "Loaded", whole=["Device", "Memory", ""])
+    for device in devices:
+        share = min(1.0, device.used_mb / device.budget_mb) if device.budget_mb else 0.0
+        full = round(share * BAR)
+        bar = text(("█" * full, "cyan"), ("░" * (BAR - full), "dim"))
+        numbers = f"{device.used_mb} of {device.budget_mb} MB"
+        loaded = text(", ".join(device.residents) or "nothing")
+        grid.add_row(text(device.name), bar, numbers, text(device.holder or "idle"), loaded)
+    return grid
+
+
+def _failures(found: Status) -> Table:
+    grid = table("Failed", "Plugin", "Why", "When", whole=["Plugin", "When"])
+    for failure in found.failures:
+        why = text((failure.message, "red"), " ", failure.hint)
+        grid.add_row(text(failure.origin), text(failure.plugin), why, ago(failure.at))
+    if found.failed > len(found.failures):
+        grid.add_row(text((f"and {found.failed - len(found.failures)} more", "dim")), "", "", "")
+    return grid
+
+
+def _refusals(found: Status) -> Table:
+    grid = table("Refused", "From", "Why", "When", whole=["From", "When"])
+    for refusal in found.refusals:
+        grid.add_row(text(refusal.origin), text(refusal.source), text((refusal.reason, "yellow")), ago(refusal.at))
+    return grid
