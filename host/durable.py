@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 SYNC_EACH_UP_TO = 4  # files in a group; beyond that one syncfs is cheaper than an fsync for each
@@ -17,16 +18,36 @@ def sync_files(paths: Sequence[Path], root: Path) -> None:
     if len(paths) > SYNC_EACH_UP_TO and _syncfs(root):
         return
     for path in paths:
-        _fsync(path)
-    for directory in {path.parent for path in paths} | ({root} if paths else set()):
-        _fsync(directory)
+        fsync(path)
+    for directory in {directory for path in paths for directory in _directories(path, root)}:
+        fsync(directory)
+
+
+def _directories(path: Path, root: Path) -> Iterator[Path]:
+    """Every directory from the root to the file: any of them may have been made for it."""
+    for directory in path.parents:
+        yield directory
+        if directory == root:
+            return
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file by a complete one: readers see the old or the new, never a part."""
-    temporary = path.with_name(f".{path.name[:60]}.{os.getpid()}.part")
+    """Replace a file by a complete one: readers see the old or the new, never a part.
+
+    The temporary name follows from the file's own, so what a crash left there is overwritten by the next attempt.
+    """
+    temporary = path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:20]}.part")
     temporary.write_bytes(content)
     os.replace(temporary, path)
+
+
+def fsync(path: Path) -> None:
+    """Make one file's content, or one directory's entries, durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _syncfs(directory: Path) -> bool:
@@ -40,11 +61,3 @@ def _syncfs(directory: Path) -> bool:
     finally:
         os.close(descriptor)
     return True
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -7,7 +7,8 @@
         ├── AlreadyRunning       4   another host has the data directory
         ├── NotFound             5   no such file, event or plugin is known
         ├── WorkFailed           6   the host ran, but some of what was asked for failed
-        └── JournalError         7   the journal cannot be opened or written
+        ├── JournalError         7   the journal cannot be opened or written
+        └── LibraryError         8   the library cannot be written
 """
 
 from hooks.errors import SensoriumError
@@ -50,6 +51,16 @@ class WorkFailed(HostError):
 
 
 class JournalError(HostError):
-    """The journal cannot be opened, read or written."""
+    """The journal cannot be opened, read or written; `passing` when the same may succeed later (a full disk)."""
 
     exit_code = 7
+
+    def __init__(self, message: str, hint: str = "", *, passing: bool = False) -> None:
+        super().__init__(message, hint)
+        self.passing = passing
+
+
+class LibraryError(HostError):
+    """The library cannot be written."""
+
+    exit_code = 8

@@ -41,9 +41,22 @@ _DATA_NAMES = {
     ".yaml": "application/yaml",
     ".yml": "application/yaml",
 }
-_TEXT_NAMES = {".md": "text/markdown", ".html": "text/html", ".htm": "text/html", ".srt": "application/x-subrip", ".vtt": "text/vtt"}
-_SVG = re.compile(rb"^\s*(<\?xml[^>]*\?>\s*)?(<!--.*?-->\s*)*(<!DOCTYPE\s+svg[^>]*>\s*)?<svg[\s>]", re.DOTALL)
+_TEXT_NAMES = {
+    ".md": "text/markdown",
+    ".html": "text/html",
+    ".htm": "text/html",
+    ".srt": "application/x-subrip",
+    ".vtt": "text/vtt",
+}
+# Possessive throughout: a hostile prologue is read once and never tried in other ways.
+_SVG = re.compile(
+    rb"\s*+(?:<\?xml[^>]*+>)?+(?:\s++|<!--(?>.*?-->))*+"
+    rb"(?:<!DOCTYPE\s+svg[^>\[]*+(?:\[[^\]]*+\]\s*+)?+>)?+(?:\s++|<!--(?>.*?-->))*+<svg[\s>]",
+    re.DOTALL,
+)
+_BOM = b"\xef\xbb\xbf"
 _CONTROL = bytes(set(range(32)) - {7, 8, 9, 10, 12, 13, 27})
+_NOT_CONTROL = bytes(set(range(256)) - set(_CONTROL))
 
 
 def identify(head: bytes, name: str) -> Identity | None:
@@ -51,12 +64,10 @@ def identify(head: bytes, name: str) -> Identity | None:
     for prefix, identity in _PREFIXES:
         if head.startswith(prefix):
             return identity
+    if _is_text(head):  # first: "BM" opens a bitmap as well as a sentence
+        return _of_text(head.removeprefix(_BOM), PurePath(name).suffix.lower())
     guess = filetype.guess(head)
-    if guess is not None:
-        return _of_media_type(guess.mime)
-    if _SVG.match(head):
-        return ("image", "image/svg+xml")
-    return _of_text(head, PurePath(name).suffix.lower()) if _is_text(head) else None
+    return None if guess is None else _of_media_type(guess.mime)
 
 
 def _of_media_type(media_type: str) -> Identity | None:
@@ -75,10 +86,14 @@ def _is_text(head: bytes) -> bool:
         cut = len(head) == HEAD and error.start > len(head) - 4 and "unexpected end" in error.reason
         if not cut:
             return False
-    return not head.translate(None, delete=bytes(set(range(256)) - set(_CONTROL)))
+    return not head.translate(None, delete=_NOT_CONTROL)
 
 
 def _of_text(head: bytes, suffix: str) -> Identity:
+    if head.startswith(b"{\\rtf"):
+        return ("document", "application/rtf")
+    if _SVG.match(head):
+        return ("image", "image/svg+xml")
     if suffix in _TEXT_NAMES:
         return ("text", _TEXT_NAMES[suffix])
     if suffix in _DATA_NAMES:

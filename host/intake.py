@@ -20,6 +20,7 @@ from pathlib import Path, PurePath
 from typing import Any, Protocol
 
 from hooks.events import Kind
+from host.errors import LibraryError
 from host.identify import Identity
 from host.journal import SIDECAR, Journal, Statement
 from host.library import Library
@@ -51,7 +52,9 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Unsettled:
-    """The content changed or went away while it was read: the source looks at it again."""
+    """The content changed or went away while it was read, or there was no room for it: the source looks again."""
+
+    reason: str = "It changed while it was read. Send it again when it is complete."
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +103,14 @@ def extension_of(name: str) -> str:
 class Intake:
     """Takes arrivals in; several sources share one."""
 
-    def __init__(self, journal: Journal, library: Library, routes: Routes, identify: Identify, observe: Observe) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        library: Library,
+        routes: Routes,
+        identify: Identify,
+        observe: Observe = lambda step: None,
+    ) -> None:
         self._journal = journal
         self._library = library
         self._routes = routes
@@ -116,47 +126,71 @@ class Intake:
         self._thread.shutdown(wait=True)
 
     async def accept(self, arrivals: Sequence[Arrival]) -> list[Verdict]:
-        """Commit the events and jobs of a group of arrivals; one verdict for each, in order."""
-        taken = await asyncio.get_running_loop().run_in_executor(self._thread, self._take_all, arrivals)
-        await self._commit(list(zip(arrivals, taken, strict=True)))
-        return [self._verdict(content) for content in taken]
+        """Commit the events and jobs of a group of arrivals; one verdict for each, in order.
 
-    def _take_all(self, arrivals: Sequence[Arrival]) -> list[Taken | Refused | Unsettled]:
-        taken = [arrival.take(self._library, self._identify, self._observe) for arrival in arrivals]
-        self._library.sync(content.stored for content in taken if isinstance(content, Taken) and content.stored)
-        self._observe("in library")
-        return taken
+        Raises LibraryError or JournalError when none of them can be taken in; the same group may come again.
+        """
+        prepared = await asyncio.get_running_loop().run_in_executor(self._thread, self._prepare, arrivals)
+        await self._journal.write(*prepared.statements)
+        self._observe("committed")
+        if any(isinstance(verdict, Accepted) for verdict in prepared.verdicts):
+            self.on_committed(prepared.plugins)
+            self.on_owed()
+        return prepared.verdicts
 
-    async def _commit(self, pairs: list[tuple[Arrival, Taken | Refused | Unsettled]]) -> None:
+    def _prepare(self, arrivals: Sequence[Arrival]) -> _Prepared:
+        """Everything but the commit, in the intake's thread: for hundreds of arrivals it takes its time."""
+        contents = self._take_all(arrivals)
         now = time.time()
-        accepted = [(arrival, content) for arrival, content in pairs if isinstance(content, Taken)]
-        events = [_event_row(arrival, content, now) for arrival, content in accepted]
-        jobs = [
-            {"event_id": event["id"], "plugin": plugin, "queued": now}
-            for event, (arrival, content) in zip(events, accepted, strict=True)
-            for plugin in self._routes.plugins_for(content.kind, content.media_type, arrival.source, arrival.origin)
-        ]
-        marks = [_mark(arrival, event["id"]) for event, (arrival, _) in zip(events, accepted, strict=True)]
-        refused = [
-            {**_mark(arrival, None), "reason": content.reason, "seen": now}
-            for arrival, content in pairs
-            if isinstance(content, Refused)
-        ]
-        await self._journal.write(
+        events: list[dict[str, Any]] = []
+        marks: list[dict[str, Any]] = []
+        jobs: list[dict[str, Any]] = []
+        refused: list[dict[str, Any]] = []
+        for arrival, content in zip(arrivals, contents, strict=True):
+            if isinstance(content, Refused):
+                refused.append({**_mark(arrival, None), "reason": content.reason, "seen": now})
+            elif isinstance(content, Taken):
+                event = _event_row(arrival, content, now)
+                events.append(event)
+                marks.append({**_mark(arrival, event["id"]), "seen": now, "sink": SIDECAR})
+                jobs += [{"event_id": event["id"], "plugin": name, "queued": now} for name in self._plugins_for(event)]
+        statements = (
             Statement("insert_event", events),
-            Statement("insert_arrival", [{**mark, "seen": now} for mark in marks]),
+            Statement("insert_arrival", marks),
             Statement("insert_job", jobs),
-            Statement("owe_arrival", [{**mark, "sink": SIDECAR} for mark in marks]),
+            Statement("owe_arrival", marks),
             Statement("forget_refusal", marks),
             Statement("refuse_arrival", refused),
         )
-        self._observe("committed")
-        if marks:
-            self.on_committed({job["plugin"] for job in jobs})
-            self.on_owed()
+        return _Prepared(statements, {job["plugin"] for job in jobs}, [_verdict(content) for content in contents])
 
-    def _verdict(self, content: Taken | Refused | Unsettled) -> Verdict:
-        return Accepted(event_id_of(content.kind, content.sha256)) if isinstance(content, Taken) else content
+    def _take_all(self, arrivals: Sequence[Arrival]) -> list[Taken | Refused | Unsettled]:
+        contents: list[Taken | Refused | Unsettled] = []
+        for arrival in arrivals:
+            try:
+                contents.append(arrival.take(self._library, self._identify, self._observe))
+            except LibraryError as error:  # a full disk: what is stored already can be committed, and then given up
+                if not any(isinstance(content, Taken) for content in contents):
+                    raise
+                contents += [Unsettled(str(error))] * (len(arrivals) - len(contents))
+                break
+        self._library.sync(content.stored for content in contents if isinstance(content, Taken) and content.stored)
+        self._observe("in library")
+        return contents
+
+    def _plugins_for(self, event: dict[str, Any]) -> list[str]:
+        return self._routes.plugins_for(event["kind"], event["media_type"], event["source"], event["origin"])
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    statements: Sequence[Statement]
+    plugins: set[str]
+    verdicts: list[Verdict]
+
+
+def _verdict(content: Taken | Refused | Unsettled) -> Verdict:
+    return Accepted(event_id_of(content.kind, content.sha256)) if isinstance(content, Taken) else content
 
 
 def _mark(arrival: Arrival, event_id: str | None) -> dict[str, Any]:

@@ -5,12 +5,14 @@
 
 A content is always copied (by reference where the filesystem can), never linked: whoever wrote the original may write
 to it again. A crash before the journal's commit leaves a file that nobody refers to; the next arrival of that content
-replaces it, so that a half-written one is never trusted.
+replaces it, so that a half-written one is never trusted. Whatever hinders the library itself is a LibraryError, so that
+nobody takes a full disk for a file that cannot be read.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import itertools
@@ -20,7 +22,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from host.durable import sync_files
+from host.durable import fsync, sync_files
+from host.errors import LibraryError
 
 CHUNK = 1024 * 1024
 FICLONE = 0x40049409  # linux/fs.h: share the blocks of another file (btrfs, XFS)
@@ -46,10 +49,13 @@ class Library:
         self._made: set[str] = set()
 
     def prepare(self) -> None:
-        """Make the directories and sweep what a crash left half-written."""
-        self._incoming.mkdir(parents=True, exist_ok=True)
-        for entry in os.scandir(self._incoming):
-            os.unlink(entry.path)
+        """Make the directories and sweep what a crash left half-written. Raises LibraryError, as all that writes."""
+        with self._writing():
+            self._incoming.mkdir(parents=True, exist_ok=True)
+            for directory in (self.root, self.root.parent, self.root.parent.parent):
+                fsync(directory)
+            for entry in os.scandir(self._incoming):
+                os.unlink(entry.path)
 
     def path_of(self, sha256: str, extension: str) -> Path:
         """Where a content lies, or would lie."""
@@ -65,12 +71,16 @@ class Library:
 
     @contextlib.contextmanager
     def receive(self, descriptor: int) -> Iterator[Receipt]:
-        """Copy an open file in under a temporary name; `Receipt.store` gives it its place, else it is thrown away."""
-        temporary = self._incoming / f"{os.getpid()}-{next(self._serials)}"
-        target = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        """Copy an open file in under a temporary name; `Receipt.store` gives it its place, else it is thrown away.
+
+        Raises OSError when the file cannot be read.
+        """
+        temporary = self._temporary()
+        with self._writing():
+            target = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         receipt = Receipt(self, temporary, target)
         try:
-            receipt.sha256, receipt.size = _copy(descriptor, target)
+            receipt.sha256, receipt.size = self._copy(descriptor, target)
             yield receipt
         finally:
             os.close(target)
@@ -80,23 +90,53 @@ class Library:
     def add_bytes(self, content: bytes, extension: str) -> Stored:
         """Store a content that is in memory; durable only after `sync`."""
         sha256 = hashlib.sha256(content).hexdigest()
-        temporary = self._incoming / f"{os.getpid()}-{next(self._serials)}"
-        temporary.write_bytes(content)
+        temporary = self._temporary()
+        with self._writing():
+            try:
+                temporary.write_bytes(content)
+            except OSError:
+                temporary.unlink(missing_ok=True)
+                raise
         return Stored(sha256, len(content), self.place(temporary, sha256, extension))
 
     def place(self, temporary: Path, sha256: str, extension: str) -> Path:
         """Give a complete file its name by its hash."""
-        if sha256[:2] not in self._made:
-            (self.root / sha256[:2]).mkdir(exist_ok=True)
-            self._made.add(sha256[:2])
         path = self.path_of(sha256, extension)
-        os.chmod(temporary, 0o444)
-        os.rename(temporary, path)
+        with self._writing():
+            if sha256[:2] not in self._made:
+                path.parent.mkdir(exist_ok=True)
+                self._made.add(sha256[:2])
+            os.chmod(temporary, 0o444)
+            os.rename(temporary, path)
         return path
 
     def sync(self, stored: Iterable[Path]) -> None:
         """Make contents durable, with their names."""
-        sync_files(list(stored), self.root)
+        with self._writing():
+            sync_files(list(stored), self.root)
+
+    def _temporary(self) -> Path:
+        return self._incoming / f"{os.getpid()}-{next(self._serials)}"
+
+    def _copy(self, source: int, target: int) -> tuple[str, int]:
+        if os.fstat(source).st_size >= CLONE_FROM and _clone(source, target):
+            return hash_file(target)
+        digest, size = hashlib.sha256(), 0
+        while chunk := os.read(source, CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
+            with self._writing():
+                _write_all(target, chunk)
+        return digest.hexdigest(), size
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            hint = "Make room on that disk." if is_full else "See to the rights of that folder and to its disk."
+            raise LibraryError(f"The library {self.root} cannot be written: {error.strerror}.", hint) from error
 
 
 class Receipt:
@@ -131,17 +171,10 @@ def hash_file(descriptor: int) -> tuple[str, int]:
     return digest.hexdigest(), size
 
 
-def _copy(source: int, target: int) -> tuple[str, int]:
-    if os.fstat(source).st_size >= CLONE_FROM and _clone(source, target):
-        return hash_file(target)
-    digest, size = hashlib.sha256(), 0
-    while chunk := os.read(source, CHUNK):
-        digest.update(chunk)
-        size += len(chunk)
-        view = memoryview(chunk)
-        while view:
-            view = view[os.write(target, view) :]
-    return digest.hexdigest(), size
+def _write_all(descriptor: int, content: bytes) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[os.write(descriptor, view) :]
 
 
 def _clone(source: int, target: int) -> bool:

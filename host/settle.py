@@ -14,6 +14,7 @@ Key = TypeVar("Key", bound=Hashable)
 class _Candidate:
     look: Hashable
     due: float
+    order: int
 
 
 class Settle(Generic[Key]):
@@ -60,22 +61,25 @@ class Settle(Generic[Key]):
         """The candidates whose quiet time is over: look at each and `observe` or `forget` it."""
         now = self._clock()
         while self._heap and self._heap[0][0] <= now:
-            at, _, key = heapq.heappop(self._heap)
-            candidate = self._candidates.get(key)
-            if candidate is not None and candidate.due == at:
+            _, order, key = heapq.heappop(self._heap)
+            if self._is_current(key, order):
                 yield key
 
     def next_due(self) -> float | None:
         """The clock's time of the next look, None when nothing waits."""
         while self._heap:
-            at, _, key = self._heap[0]
-            candidate = self._candidates.get(key)
-            if candidate is not None and candidate.due == at:
+            at, order, key = self._heap[0]
+            if self._is_current(key, order):
                 return at
             heapq.heappop(self._heap)
         return None
 
+    def _is_current(self, key: Key, order: int) -> bool:
+        """Whether an entry of the heap is the candidate's last: older ones stay until they come up."""
+        candidate = self._candidates.get(key)
+        return candidate is not None and candidate.order == order
+
     def _wait(self, key: Key, look: Hashable, due: float) -> None:
         self._order += 1
-        self._candidates[key] = _Candidate(look, due)
+        self._candidates[key] = _Candidate(look, due, self._order)
         heapq.heappush(self._heap, (due, self._order, key))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -22,13 +23,14 @@ from host.durable import NAME_LIMIT, sync_files, write_atomically
 from host.journal import SIDECAR, Journal, Row, Statement
 from host.library import Library
 from host.log import get_logger
-from host.names import from_text
+from host.names import from_text, is_text
 from host.reports import event_view
 from host.steps import Observe
 from host.views import EventView
 
 GROUP = 500
 RETRY = 5.0
+REPORT = ".error.json"
 
 log = get_logger(__name__)
 
@@ -71,7 +73,7 @@ class SidecarSink:
             await self._wake.wait()
 
     async def _deliver_group(self) -> bool:
-        rows = await self._journal.rows("owed", sink=SIDECAR, after=-1, limit=GROUP)
+        rows = await self._journal.rows("owed", sink=SIDECAR, limit=GROUP)
         if not rows:
             return False
         self._observe("before sidecar")
@@ -83,19 +85,19 @@ class SidecarSink:
             await asyncio.sleep(RETRY)
             return True
         self._observe("sidecar written")
-        await self._journal.write(
-            Statement("delivered", [{"arrival_id": row["arrival_id"], "sink": SIDECAR} for row in rows])
-        )
+        delivered = [{"arrival_id": row["arrival_id"], "sink": SIDECAR, "times": row["times"]} for row in rows]
+        await self._journal.write(Statement("delivered", delivered))
         return True
 
     def _write(self, rows: Sequence[Row], views: dict[str, EventView]) -> None:
-        written = []
+        sidecars, reports = [], []
         for row in rows:
             if not row["superseded"]:
                 view = views[row["event_id"]]
-                written.append(self._write_sidecar(row, view))
-                self._set_aside(row, view)
-        sync_files(written, self._outbox)
+                sidecars.append(self._write_sidecar(row, view))
+                reports += self._set_aside(row, view)
+        sync_files(sidecars, self._outbox)
+        sync_files(reports, self._failed)
 
     def _write_sidecar(self, row: Row, view: EventView) -> Path:
         body = view.model_dump(mode="json", exclude={"pending"})
@@ -104,8 +106,7 @@ class SidecarSink:
 
     def path_of(self, source: str, origin: str, event_id: str) -> Path:
         """Where the sidecar of an arrival goes: the same relative path, with its extension, and `.json`."""
-        relative = self._relative(source, origin, event_id)
-        return self._outbox / relative.with_name(_fitting(relative.name, ".json"))
+        return _place(self._outbox, self._relative(source, origin, event_id), ".json")
 
     def _relative(self, source: str, origin: str, event_id: str) -> Path:
         if source in self._folders:
@@ -113,19 +114,23 @@ class SidecarSink:
         name = Path(from_text(origin))  # submitted from anywhere: the name alone may be there already
         return Path(source, f"{name.stem}-{event_id[:8]}{name.suffix}")
 
-    def _set_aside(self, row: Row, view: EventView) -> None:
+    def _set_aside(self, row: Row, view: EventView) -> list[Path]:
         """Keep `failed/` true: the content and the reasons of what failed, nothing of what did not (any more)."""
         relative = self._relative(row["source"], row["origin"], row["event_id"])
-        content = self._failed / relative
-        report = self._failed / relative.with_name(_fitting(relative.name, ".error.json"))
-        if view.failures:
-            _write_json(report, _error_report(view, row))
-            path = self._library.resolve(view.event.path)
-            if path.is_relative_to(self._library.root):
-                shutil.copyfile(path, content)
-        elif report.exists():
-            report.unlink()
-            content.unlink(missing_ok=True)
+        content, report = _place(self._failed, relative), _place(self._failed, relative, REPORT)
+        if not view.failures:
+            if report.exists():
+                report.unlink()
+                content.unlink(missing_ok=True)
+            return []
+        _write_json(report, _error_report(view, row))
+        path = self._library.resolve(view.event.path)
+        if not path.is_relative_to(self._library.root):
+            return [report]
+        with contextlib.suppress(FileNotFoundError):  # somebody removed it from the library; the report stands
+            shutil.copyfile(path, content)
+            return [report, content]
+        return [report]
 
     def refused(self, source: str, refused: Sequence[tuple[str, str]]) -> None:
         """Say in `failed/` why arrivals were refused; blocks."""
@@ -133,7 +138,7 @@ class SidecarSink:
             relative = Path(self._folders.get(source, source), from_text(origin))
             body = {"file": origin, "source": source, "refused": reason}
             with contextlib.suppress(OSError):  # the journal has it too; `sensorium why` tells
-                _write_json(self._failed / relative.with_name(_fitting(relative.name, ".error.json")), body)
+                _write_json(_place(self._failed, relative, REPORT), body)
 
 
 def _error_report(view: EventView, row: Row) -> dict[str, Any]:
@@ -153,10 +158,25 @@ def _write_json(path: Path, body: Any) -> Path:
     return path
 
 
+def _place(root: Path, relative: Path, suffix: str = "") -> Path:
+    """Where a file goes under `root`.
+
+    A name that is too long with its suffix is cut and told apart by a hash. Where a folder has the name, or a file the
+    name of a folder on the way (`a.json` beside `a.json/b`), it goes into the root itself under such a name.
+    """
+    path = root / relative.with_name(_fitting(relative.name, suffix))
+    on_the_way = itertools.takewhile(lambda folder: folder != root, path.parents)
+    if path.is_dir() or any(folder.exists() and not folder.is_dir() for folder in on_the_way):
+        return root / _told_apart(relative.name, str(relative), suffix)
+    return path
+
+
 def _fitting(name: str, suffix: str) -> str:
-    """The name with a suffix; one that would be too long is cut and told apart by a hash."""
-    raw = os.fsencode(name)
-    if len(raw) + len(suffix) <= NAME_LIMIT:
-        return name + suffix
-    digest = hashlib.sha256(raw).hexdigest()[:12]
-    return os.fsdecode(raw[: NAME_LIMIT - len(suffix) - 13]) + f"-{digest}{suffix}"
+    return name + suffix if len(os.fsencode(name + suffix)) <= NAME_LIMIT else _told_apart(name, name, suffix)
+
+
+def _told_apart(name: str, whole: str, suffix: str) -> str:
+    """A name with a hash of the `whole` in it, cut to what a file system takes."""
+    mark = f"-{hashlib.sha256(os.fsencode(whole)).hexdigest()[:12]}{suffix}"
+    raw = os.fsencode(name)[: NAME_LIMIT - len(mark)]
+    return (raw.decode(errors="ignore") if is_text(name) else os.fsdecode(raw)) + mark

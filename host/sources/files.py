@@ -1,4 +1,8 @@
-"""A file that arrived: how it is read without being fooled, and how its inbox is rid of it afterwards."""
+"""A file that arrived: how it is read without being fooled, and how its inbox is rid of it afterwards.
+
+Whoever may write to an inbox must not be able to lead the host out of it: no link is followed on the way from the
+inbox's folder down to the file, neither for reading nor for removing.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,11 @@ import errno
 import os
 import shutil
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
+from host.durable import NAME_LIMIT
 from host.identify import HEAD
 from host.intake import Identify, Refused, Taken, Unsettled, extension_of
 from host.library import Library, hash_file
@@ -20,15 +25,31 @@ from host.steps import Observe
 
 # Never follow a link, never wait for the other end of a pipe, and look again at what was really opened.
 SAFE_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-NAME_LIMIT = 255
+SAFE_FOLDER = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
+GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})  # ELOOP: a link came in its place
+
+
+@contextlib.contextmanager
+def folder_of(path: str, root: str) -> Iterator[int]:
+    """A descriptor of the folder that a file lies in, reached from `root` without following a link below it."""
+    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for part in Path(os.path.relpath(path, root)).parts[:-1]:
+            deeper = os.open(part, SAFE_FOLDER, dir_fd=descriptor)
+            os.close(descriptor)
+            descriptor = deeper
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 @dataclass(frozen=True, slots=True)
 class FileArrival:
-    """A settled file; with `keep` its content stays where it is and is only hashed."""
+    """A settled file below `root`; with `keep` its content stays where it is and is only hashed."""
 
     source: str
     found: Found
+    root: str
     keep: bool
     tags: tuple[str, ...] = ()
 
@@ -50,40 +71,35 @@ class FileArrival:
         if self.found.look.size == 0:
             return Refused("It is empty. Send it again with its content.")
         try:
-            descriptor = os.open(self.found.path, SAFE_READ)
+            with self._opened() as descriptor:
+                if not self._is_unchanged(descriptor):
+                    return Unsettled()
+                taken = self._read(descriptor, library, identify)
+                observe("hashed")
+                return taken if self._is_unchanged(descriptor) else Unsettled()
         except OSError as error:
             return _unreadable(error)
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[int]:
+        with folder_of(self.found.path, self.root) as folder:
+            descriptor = os.open(os.path.basename(self.found.path), SAFE_READ, dir_fd=folder)
         try:
-            if not self._is_unchanged(descriptor):
-                return Unsettled()
-            taken = self._keep(descriptor, identify) if self._stays() else self._copy(descriptor, library, identify)
-            observe("hashed")
-            return taken if self._is_unchanged(descriptor) else Unsettled()
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            return _unreadable(error)
+            yield descriptor
         finally:
             os.close(descriptor)
-
-    def _stays(self) -> bool:
-        return self.keep and is_text(self.found.path)  # a worker is told the path as text
 
     def _is_unchanged(self, descriptor: int) -> bool:
         status = os.fstat(descriptor)
         return stat.S_ISREG(status.st_mode) and Look.of(status).revision == self.revision
 
-    def _keep(self, descriptor: int, identify: Identify) -> Taken | Refused:
+    def _read(self, descriptor: int, library: Library, identify: Identify) -> Taken | Refused:
         identity = identify(os.pread(descriptor, HEAD, 0), self.origin)
         if identity is None:
-            return _unknown()
-        sha256, size = hash_file(descriptor)
-        return Taken(sha256, size, *identity, location=self.found.path, mark=self.revision, stored=None)
-
-    def _copy(self, descriptor: int, library: Library, identify: Identify) -> Taken | Refused:
-        identity = identify(os.pread(descriptor, HEAD, 0), self.origin)
-        if identity is None:
-            return _unknown()
+            return Refused("Its content is of no known type. `sensorium plugins` lists the plugins that add types.")
+        if self.keep and is_text(self.found.path):  # a worker is told the path as text
+            sha256, size = hash_file(descriptor)
+            return Taken(sha256, size, *identity, location=self.found.path, mark=self.revision, stored=None)
         with library.receive(descriptor) as receipt:
             stored = receipt.store(extension_of(self.origin))
         location = library.location_of(stored.path)
@@ -91,81 +107,134 @@ class FileArrival:
 
 
 def _unreadable(error: OSError) -> Refused | Unsettled:
-    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+    if error.errno in GONE:
         return Unsettled()
     if error.errno in (errno.EACCES, errno.EPERM):
         return Refused("It may not be read. Give the host's user the right to read it.")
     return Refused(f"It cannot be read: {os.strerror(error.errno or 0)}. It is tried again when it changes.")
 
 
-def _unknown() -> Refused:
-    return Refused("Its content is of no type that is known. See `sensorium plugins` for plugins that add types.")
+def acknowledge(found: Found, root: str, done: Path | None, observe: Observe) -> bool:
+    """Rid the inbox of a committed file: move it under `done`, or remove it. False when it was replaced meanwhile.
 
-
-def acknowledge(found: Found, after: Literal["remove", "done"], root: str, done: Path | None, observe: Observe) -> None:
-    """Rid the inbox of a committed file, unless it was replaced meanwhile: then the new one is left to be taken in.
-
-    The file is first renamed, so that what is looked at is what is removed. A crash in between leaves a claim, which
-    `restore` gives its name back.
+    The file is first renamed, so that what is looked at is what is removed; a new one under its name gets that name
+    back and is left to be taken in. A crash in between leaves a claim, which `restore` gives its name back. Raises
+    OSError, the file being where it was.
     """
-    folder, name = os.path.split(found.path)
-    claim = os.path.join(folder, CLAIM + name)
-    if len(os.fsencode(CLAIM + name)) > NAME_LIMIT:
-        claim = os.path.join(folder, f"{CLAIM}{found.look.inode}{os.path.splitext(name)[1][-20:]}")
     try:
-        os.rename(found.path, claim)
-    except FileNotFoundError:
-        return  # it went away by itself
-    observe("before unlink")
-    if Look.of(os.lstat(claim)).revision != found.look.revision:
-        restore(claim, found.path)
-    elif after == "done" and done is not None:
-        _move_aside(claim, done / os.path.relpath(found.path, root))
-    else:
-        os.unlink(claim)
-    observe("after unlink")
-
-
-def restore(claim: str, path: str | None = None) -> None:
-    """Give a claimed file its name back, or the nearest free one."""
-    if path is None:
-        folder, name = os.path.split(claim)
-        path = os.path.join(folder, name.removeprefix(CLAIM))
-    with contextlib.suppress(FileNotFoundError):
-        _rename_free(claim, Path(path))
-
-
-def _move_aside(claim: str, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        _rename_free(claim, target)
+        with folder_of(found.path, root) as folder:
+            return _Claim(folder, found).finish(root, done, observe)
     except OSError as error:
-        if error.errno != errno.EXDEV:
+        if error.errno in GONE:
+            return True  # it went away by itself
+        raise
+
+
+class _Claim:
+    """A file under the name that nobody else uses; see `CLAIM`."""
+
+    def __init__(self, folder: int, found: Found) -> None:
+        self._folder = folder
+        self._found = found
+        self._name = os.path.basename(found.path)
+        self._inner = ""
+        self._claim = CLAIM + self._name
+        if len(os.fsencode(self._claim)) > NAME_LIMIT:  # no room for the prefix: under its own name in a folder
+            self._inner = f"{CLAIM}{found.look.inode}"
+            self._claim = os.path.join(self._inner, self._name)
+
+    def finish(self, root: str, done: Path | None, observe: Observe) -> bool:
+        if self._inner:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(self._inner, dir_fd=self._folder)
+        try:
+            os.rename(self._name, self._claim, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+            observe("before unlink")
+            unchanged = self._is_what_was_taken()
+            if not unchanged:
+                self._give_back()
+            elif done is None:
+                os.unlink(self._claim, dir_fd=self._folder)
+            else:
+                self._move(done / os.path.relpath(self._found.path, root))
+            observe("after unlink")
+            return unchanged
+        finally:
+            if self._inner:
+                with contextlib.suppress(OSError):
+                    os.rmdir(self._inner, dir_fd=self._folder)
+
+    def _is_what_was_taken(self) -> bool:
+        look = Look.of(os.stat(self._claim, dir_fd=self._folder, follow_symlinks=False))
+        return look.revision == self._found.look.revision
+
+    def _give_back(self) -> None:
+        _rename_free(self._claim, Path(self._name), self._folder, self._folder)
+
+    def _move(self, target: Path) -> None:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _rename_free(self._claim, target, self._folder)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                self._give_back()
+                raise
+            self._copy_across(target)
+
+    def _copy_across(self, target: Path) -> None:
+        free = next(candidate for candidate in _candidates(target) if not os.path.lexists(candidate))
+        try:
+            with open(os.open(self._claim, SAFE_READ, dir_fd=self._folder), "rb") as source, free.open("xb") as copy:
+                shutil.copyfileobj(source, copy)
+            os.utime(free, ns=(self._found.look.mtime_ns, self._found.look.mtime_ns))
+        except OSError:
+            free.unlink(missing_ok=True)
+            self._give_back()
             raise
-        _copy_across(claim, target)
+        os.unlink(self._claim, dir_fd=self._folder)
 
 
-def _rename_free(source: str, target: Path) -> None:
+def restore(claim: str) -> None:
+    """Give what a crash left claimed its name back, or the nearest free one."""
+    folder, name = os.path.split(claim)
+    if os.path.isdir(claim) and not os.path.islink(claim):
+        for inner in os.listdir(claim):
+            _rename_free(os.path.join(claim, inner), Path(folder, inner))
+        with contextlib.suppress(OSError):
+            os.rmdir(claim)
+        return
+    with contextlib.suppress(FileNotFoundError):
+        _rename_free(claim, Path(folder, name.removeprefix(CLAIM)))
+
+
+def _rename_free(source: str, target: Path, source_folder: int | None = None, target_folder: int | None = None) -> None:
     """Rename without ever replacing a file: a hard link fails where a rename would overwrite."""
+    places = {"src_dir_fd": source_folder, "dst_dir_fd": target_folder}
     for candidate in _candidates(target):
         try:
-            os.link(source, candidate, follow_symlinks=False)
+            os.link(source, candidate, follow_symlinks=False, **places)
         except FileExistsError:
             continue
-        except OSError as error:
-            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK) or candidate.exists():
+        except OSError as error:  # a folder, or a filesystem without hard links
+            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK):
                 raise
-            os.rename(source, candidate)  # a filesystem without hard links
+            if _is_there(candidate, target_folder):
+                continue
+            os.rename(source, candidate, **places)
             return
-        os.unlink(source)
+        os.unlink(source, dir_fd=source_folder)
         return
 
 
-def _copy_across(source: str, target: Path) -> None:
-    free = next(candidate for candidate in _candidates(target) if not candidate.exists())
-    shutil.copy2(source, free)
-    os.unlink(source)
+def _is_there(path: Path, folder: int | None) -> bool:
+    try:
+        os.stat(path, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
 
 
-def _candidates(target: Path) -> list[Path]:
-    return [target, *(target.with_name(f"{target.stem} ({number}){target.suffix}") for number in range(2, 10_000))]
+def _candidates(target: Path) -> Iterator[Path]:
+    yield target
+    for number in range(2, 10_000):
+        yield target.with_name(f"{target.stem} ({number}){target.suffix}")

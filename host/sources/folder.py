@@ -3,48 +3,42 @@
     unknown → settling → ready → taking → acknowledged (removed, moved to done/, or kept)
                   ↑__________________| changed while it was read
     an inbox:  watching ⇄ paused (its folder is missing, or cannot be read) : an alarm, and it resumes by itself
+    a file that was committed and cannot be removed is stuck: an alarm, and its removal alone is tried again
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import itertools
 import json
 import os
+import stat
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from host.config import Inbox
+from host.errors import HostError
 from host.intake import Accepted, Intake, Refused, Unsettled
-from host.errors import JournalError
 from host.journal import Journal, Statement
 from host.log import get_logger
 from host.settle import Settle
 from host.sources.files import FileArrival, acknowledge, restore
-from host.sources.scan import Findings, Found, Look, Scanner
-from host.sources.watch import Watch
+from host.sources.plan import ScanPlan
+from host.sources.scan import Findings, Found, Scanner
+from host.sources.watch import Hint, Watch
 from host.steps import Observe
 
 GROUP = 512  # files taken in together
 TAKERS = 2  # one hashes while the other waits for its commit
 ALIVE_EVERY = 2.0  # seconds between looks at whether the folder is still there
-BURST = 1000  # notifications after which the folder is scanned whole: the kernel's queue may have overflowed
-SCAN_SHARE = 5  # a scan that took t is followed by another after at least 5 t
-DIFF_CHUNK = 10_000
+CHUNK = 1000  # files that are looked at before others get their turn on the event loop
 
 log = get_logger(__name__)
-
-
-@dataclass(slots=True)
-class _Plan:
-    """What to scan next: single directories, or everything."""
-
-    directories: dict[str, bool] = field(default_factory=dict)
-    whole: bool = True
-    whole_due: float = 0.0
-    notifications: int = 0
+Item = TypeVar("Item")
 
 
 class FolderSource:
@@ -69,16 +63,15 @@ class FolderSource:
         self._on_refused = on_refused
         self._clock = clock
         self._scanner = Scanner(inbox, (*skip, *((inbox.done,) if inbox.done else ())))
+        self._plan = ScanPlan(self._scanner.root, inbox.scan_every, 2 * inbox.quiet, clock)
         self._settle: Settle[str] = Settle(inbox.quiet, clock)
-        self._found: dict[str, Found] = {}
+        self._found: dict[str, Found] = {}  # what settles
         self._taking: set[str] = set()
+        self._stuck: dict[str, Found] = {}  # committed, but the inbox cannot be rid of it
         self._ready: asyncio.Queue[Found] = asyncio.Queue()
-        self._plan = _Plan()
         self._wake = asyncio.Event()
-        self._scanned_at = float("-inf")
-        self._not_before = 0.0
         self._identity: tuple[int, int] | None = None
-        self._watch: Watch | None = None
+        self._watch = Watch(inbox, lambda directories, count: None)
         self.idle = asyncio.Event()
 
     @property
@@ -102,8 +95,8 @@ class FolderSource:
 
     def is_current(self, path: str, revision: str) -> bool:
         """Whether the file is still as it was when it had this revision."""
-        look = self._scanner.look_again(Found("", path, Look(0, 0, 0, 0)))
-        return look is not None and look.revision == revision
+        judged = self._scanner.judge(path)
+        return judged is not None and judged[0].look.revision == revision
 
     def state_of(self, path: str) -> str | None:
         """'ignored', 'settling' or 'taking' for a path in this inbox, None when this source does not have it."""
@@ -116,8 +109,7 @@ class FolderSource:
 
     async def run(self) -> None:
         """Watch, settle and take in; ends only by cancellation."""
-        loop = asyncio.get_running_loop()
-        self._watch = Watch(self.inbox, lambda *hint: loop.call_soon_threadsafe(self._notice, *hint))
+        self._watch = Watch(self.inbox, self._hint_for(asyncio.get_running_loop()))
         try:
             async with asyncio.TaskGroup() as group:
                 for number in range(TAKERS):
@@ -128,117 +120,114 @@ class FolderSource:
         finally:
             await asyncio.to_thread(self._watch.stop)
 
+    def _hint_for(self, loop: asyncio.AbstractEventLoop) -> Hint:
+        def hint(directories: dict[str, bool], notifications: int) -> None:
+            loop.call_soon_threadsafe(self._notice, directories, notifications)
+
+        return hint
+
     def _notice(self, directories: dict[str, bool], notifications: int) -> None:
-        plan = self._plan
-        for directory, recursive in directories.items():
-            plan.directories[directory] = plan.directories.get(directory, False) or recursive
-        plan.notifications += notifications
-        if any(directories.values()) or plan.notifications >= BURST:  # a new folder's files may go unreported, too
-            plan.whole_due = self._clock() + 2 * self.inbox.quiet
+        self._plan.notice(directories, notifications)
         self.idle.clear()
         self._wake.set()
 
+    # -- a round: is the folder there, what is in it, what has settled -----------------------------------------------
+
     async def _round(self) -> None:
-        if await asyncio.to_thread(self._is_there):
+        problem = await self._check_folder()
+        if not problem:
             try:
+                await self._acknowledge_again()
                 await self._scan()
                 await self._look_at_due()
             except OSError as error:
-                self._alarm("listing", f"{self.inbox.path} cannot be listed ({error.strerror}). It is tried again by itself.")
-            else:
-                self._alarm("listing", "")
-        pending = self._taking or len(self._settle) or self._plan.whole or self._plan.directories
-        if self._identity is None or not pending:
+                problem = f"{self.inbox.path} cannot be listed ({error.strerror}). It is tried again by itself."
+            except HostError as error:
+                problem = f"{error} It is tried again by itself."
+            if problem:
+                self._plan.ask_whole(ALIVE_EVERY)
+        self._alarm("folder", problem)
+        if problem or not (self._taking or len(self._settle) or self._plan.is_pending):
             self.idle.set()
+        else:
+            self.idle.clear()
 
     async def _pause(self) -> None:
+        now = self._clock()
+        until = now + ALIVE_EVERY
+        if not self._alarms.get("folder"):
+            settled = self._settle.next_due()
+            until = min(until, self._plan.next(), until if settled is None else settled)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(max(0.0, self._next_look() - self._clock())):
+            async with asyncio.timeout(max(0.0, until - now)):
                 await self._wake.wait()
         self._wake.clear()
 
-    def _next_look(self) -> float:
-        moments = [self._clock() + ALIVE_EVERY]
-        if (settled := self._settle.next_due()) is not None:
-            moments.append(settled)
-        if self._plan.whole or self._plan.directories:
-            moments.append(self._not_before)
-        elif self._plan.whole_due:
-            moments.append(max(self._plan.whole_due, self._not_before))
-        return min(moments)
-
-    def _is_there(self) -> bool:
-        """Whether the folder is there; watches it anew when it is another one than before (a remount)."""
+    async def _check_folder(self) -> str:
+        """Why the folder cannot be worked on now; watched anew when it is another one than before (a remount)."""
         try:
-            status = os.stat(self.inbox.path)
+            identity = await asyncio.to_thread(_identity_of, self.inbox.path)
         except OSError as error:
             self._identity = None
-            self._alarm("folder", f"{self.inbox.path} is not there ({error.strerror}). Mount or create it; it resumes by itself.")
-            return False
-        identity = (status.st_dev, status.st_ino)
-        if identity != self._identity:
+            return f"{self.inbox.path} is not there ({error.strerror}). Mount or create it; it resumes by itself."
+        if identity != self._identity or self._watch.has_died:
             self._identity = identity
-            self._plan.whole = True
-            if self._watch is not None:
-                self._alarm("watch", self._watch.start())
-        self._alarm("folder", "")
-        return True
+            unwatched = await asyncio.to_thread(self._watch.start)
+            self._alarm("watch", unwatched)
+            polls = self.inbox.mode == "poll" or unwatched
+            self._plan.every = self.inbox.poll_every if polls else self.inbox.scan_every
+            self._plan.ask_whole()
+        return ""
 
     def _alarm(self, about: str, alarm: str) -> None:
         if alarm == self._alarms.get(about, ""):
             return
         self._alarms[about] = alarm
         if alarm:
-            log.warning("inbox paused", inbox=self.inbox.name, reason=alarm)
+            log.warning("inbox alarm", inbox=self.inbox.name, about=about, reason=alarm)
         else:
-            log.info("inbox resumed", inbox=self.inbox.name)
+            log.info("inbox alarm over", inbox=self.inbox.name, about=about)
 
     async def _scan(self) -> None:
-        now = self._clock()
-        every = self.inbox.poll_every if self.inbox.mode == "poll" or self._alarms.get("watch") else self.inbox.scan_every
-        plan = self._plan
-        if now - self._scanned_at >= every or (plan.whole_due and now >= plan.whole_due):
-            plan.whole = True
-        if now < self._not_before or not (plan.whole or plan.directories):
-            return
-        left = (0.0, 0) if plan.whole else (plan.whole_due, plan.notifications)
-        self._plan = _Plan({}, False, *left)
-        jobs = [(self._scanner.root, True)] if plan.whole else list(plan.directories.items())
-        for directory, recursive in jobs:
+        started = self._clock()
+        for directory, recursive in self._plan.take():
             findings = await asyncio.to_thread(self._scanner.scan, directory, recursive=recursive)
             await self._consider(findings)
-        if plan.whole:
-            self._scanned_at = now
-        self._not_before = self._clock() + SCAN_SHARE * (self._clock() - now)
+            self._plan.took(self._clock() - started)
 
     async def _consider(self, findings: Findings) -> None:
-        for claim in findings.claims:
-            if not self._taking:
+        if findings.claims and not self._taking:
+            for claim in findings.claims:
                 await asyncio.to_thread(restore, claim)
-                self._plan.whole = True
-        await self._refuse(findings.refused)
-        new = [found for found in findings.files if found.origin not in self._taking]
-        waited = [found for found in new if found.origin in self._settle]
-        for found in waited + await self._unseen([found for found in new if found.origin not in self._settle]):
-            self._watch_settle(found)
+            self._plan.ask_whole()
+        for refused in _chunks(findings.refused):
+            await self._refuse(refused)
+        for files in _chunks(findings.files):
+            for found in await self._fresh_among(files):
+                self._watch_settle(found)
 
-    async def _unseen(self, found: list[Found]) -> list[Found]:
-        """The files that the journal does not know as they are now."""
-        fresh: list[Found] = []
-        for start in range(0, len(found), DIFF_CHUNK):
-            chunk = {one.origin: one for one in found[start : start + DIFF_CHUNK]}
-            looks = await asyncio.to_thread(_as_json, chunk.values())
-            keep = int(self.inbox.after == "keep")
-            rows = await self._journal.rows("unseen", found=looks, source=self.inbox.name, keep=keep)
-            fresh.extend(chunk[row["origin"]] for row in rows)
-        return fresh
+    async def _fresh_among(self, files: Sequence[Found]) -> list[Found]:
+        """The files that settle already, and those that the journal does not know as they are now."""
+        others = [found for found in files if found.origin not in self._taking and not self._is_stuck(found)]
+        settling = [found for found in others if found.origin in self._settle]
+        return settling + await self._unseen([found for found in others if found.origin not in self._settle])
 
-    async def _refuse(self, refused: list[tuple[Found, str]]) -> None:
+    async def _unseen(self, found: Sequence[Found]) -> list[Found]:
+        if not found:
+            return []
+        looks = await asyncio.to_thread(_as_json, found)
+        keep = int(self.inbox.after == "keep")
+        rows = await self._journal.rows("unseen", found=looks, source=self.inbox.name, keep=keep)
+        fresh = {row["origin"] for row in rows}
+        return [one for one in found if one.origin in fresh]
+
+    async def _refuse(self, refused: Sequence[tuple[Found, str]]) -> None:
         new = {found.origin for found in await self._unseen([found for found, _ in refused])}
         fresh = [(found, reason) for found, reason in refused if found.origin in new]
         if fresh:
             await self._report([(found.origin, reason) for found, reason in fresh])
-            rows = [{**_mark(found), "source": self.inbox.name, "reason": reason, "seen": time.time()} for found, reason in fresh]
+            common = {"source": self.inbox.name, "seen": time.time()}
+            rows = [{**_mark(found), **common, "reason": reason} for found, reason in fresh]
             await self._journal.write(Statement("refuse_arrival", rows))
 
     async def _report(self, refused: list[tuple[str, str]]) -> None:
@@ -249,22 +238,25 @@ class FolderSource:
     def _watch_settle(self, found: Found) -> None:
         self._found[found.origin] = found
         if self._settle.observe(found.origin, found.look):
-            self._queue(found)
+            self._taking.add(found.origin)
+            self._ready.put_nowait(self._found.pop(found.origin))
 
     async def _look_at_due(self) -> None:
-        due = list(self._settle.due())
-        looks = await asyncio.to_thread(lambda: [self._scanner.look_again(self._found[origin]) for origin in due])
-        for origin, look in zip(due, looks, strict=True):
-            if look is None:
-                self._settle.forget(origin)
-                self._found.pop(origin, None)
-            else:
-                self._watch_settle(Found(origin, self._found[origin].path, look))
+        due = self._settle.due()
+        while origins := list(itertools.islice(due, CHUNK)):
+            judged = await asyncio.to_thread(self._judge_again, origins)
+            for origin, judgement in zip(origins, judged, strict=True):
+                if judgement is None or judgement[1]:
+                    self._settle.forget(origin)
+                    del self._found[origin]
+                else:
+                    self._watch_settle(judgement[0])
+            await self._refuse([judgement for judgement in judged if judgement is not None and judgement[1]])
 
-    def _queue(self, found: Found) -> None:
-        self._found.pop(found.origin, None)
-        self._taking.add(found.origin)
-        self._ready.put_nowait(found)
+    def _judge_again(self, origins: Iterable[str]) -> list[tuple[Found, str] | None]:
+        return [self._scanner.judge(self._found[origin].path) for origin in origins]
+
+    # -- taking in ---------------------------------------------------------------------------------------------------
 
     async def _take(self) -> None:
         while True:
@@ -273,9 +265,9 @@ class FolderSource:
                 group.append(self._ready.get_nowait())
             try:
                 await self._take_group(group)
-            except (OSError, JournalError) as error:  # the disk is full: nothing is acknowledged, all of it comes again
-                self._alarm("intake", f"Nothing can be taken in: {error}. It is tried again every few seconds.")
-                self._plan.whole_due = self._clock() + ALIVE_EVERY
+            except HostError as error:  # the disk is full: nothing is acknowledged, all of it comes again
+                self._alarm("intake", f"Nothing can be taken in: {error} It is tried again every few seconds.")
+                self._plan.ask_whole(ALIVE_EVERY)
             else:
                 self._alarm("intake", "")
             finally:
@@ -285,29 +277,73 @@ class FolderSource:
 
     async def _take_group(self, group: list[Found]) -> None:
         keep = self.inbox.after == "keep"
-        arrivals = [FileArrival(self.inbox.name, found, keep, self._tags(found)) for found in group]
-        verdicts = await self._intake.accept(arrivals)
-        accepted = [found for found, verdict in zip(group, verdicts, strict=True) if isinstance(verdict, Accepted)]
+        root = self._scanner.root
+        arrivals = [FileArrival(self.inbox.name, found, root, keep, self._tags(found)) for found in group]
+        pairs = list(zip(group, await self._intake.accept(arrivals), strict=True))
+        again = [found for found, verdict in pairs if isinstance(verdict, Unsettled)]
         if not keep:
-            await asyncio.to_thread(self._acknowledge, accepted)
-        pairs = list(zip(group, verdicts, strict=True))
-        for found, verdict in pairs:
-            if isinstance(verdict, Unsettled):
-                self._taking.discard(found.origin)
-                self._notice({os.path.dirname(found.path): False}, 1)
+            accepted = [found for found, verdict in pairs if isinstance(verdict, Accepted)]
+            again += await self._acknowledge(accepted)
+        for found in again:
+            self._taking.discard(found.origin)
+            self._notice({os.path.dirname(found.path): False}, 1)
         if refused := [(found.origin, verdict.reason) for found, verdict in pairs if isinstance(verdict, Refused)]:
             await self._report(refused)
 
-    def _acknowledge(self, accepted: list[Found]) -> None:
-        after = "done" if self.inbox.after == "done" else "remove"
+    async def _acknowledge(self, accepted: Sequence[Found]) -> list[Found]:
+        """Rid the inbox of committed files; those that were replaced meanwhile, to be looked at again."""
+        replaced, stuck, problem = await asyncio.to_thread(self._acknowledge_all, accepted)
+        self._stuck.update({found.origin: found for found in stuck})
+        if problem:
+            self._alarm("acknowledge", problem)
+        return replaced
+
+    def _acknowledge_all(self, accepted: Sequence[Found]) -> tuple[list[Found], list[Found], str]:
+        replaced, stuck, problem = [], [], ""
+        done = self.inbox.done if self.inbox.after == "done" else None
         for found in accepted:
-            acknowledge(found, after, self._scanner.root, self.inbox.done, self._observe)
-            if self.inbox.marker:
-                Path(found.path + self.inbox.marker).unlink(missing_ok=True)
+            try:
+                if not acknowledge(found, self._scanner.root, done, self._observe):
+                    replaced.append(found)
+                elif self.inbox.marker:
+                    Path(found.path + self.inbox.marker).unlink(missing_ok=True)
+            except OSError as error:
+                stuck.append(found)
+                problem = (
+                    f"{found.origin} is safe in the library, but cannot be taken out of the inbox ({error.strerror}). "
+                    'Give the host\'s user the right to change the folder, or set after = "keep".'
+                )
+        return replaced, stuck, problem
+
+    async def _acknowledge_again(self) -> None:
+        if not self._stuck:
+            return
+        stuck, self._stuck = list(self._stuck.values()), {}
+        for found in await self._acknowledge(stuck):
+            self._notice({os.path.dirname(found.path): False}, 1)
+        if not self._stuck:
+            self._alarm("acknowledge", "")
+
+    def _is_stuck(self, found: Found) -> bool:
+        stuck = self._stuck.get(found.origin)
+        return stuck is not None and stuck.look.revision == found.look.revision
 
     def _tags(self, found: Found) -> tuple[str, ...]:
         folders = tuple(found.origin.split("/")[:-1]) if self.inbox.tags_from_folders else ()
         return tuple(dict.fromkeys((*self.inbox.tags, *folders)))
+
+
+def _identity_of(folder: Path) -> tuple[int, int]:
+    """What tells a folder from another that is mounted or made in its place. Raises OSError when there is none."""
+    status = os.stat(folder)
+    if not stat.S_ISDIR(status.st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+    return status.st_dev, status.st_ino
+
+
+def _chunks(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    for start in range(0, len(items), CHUNK):
+        yield items[start : start + CHUNK]
 
 
 def _mark(found: Found) -> dict[str, object]:
@@ -316,4 +352,3 @@ def _mark(found: Found) -> dict[str, object]:
 
 def _as_json(found: Iterable[Found]) -> str:
     return json.dumps([[one.origin, one.look.revision, one.look.ctime_ns] for one in found])
-

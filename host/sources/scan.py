@@ -68,23 +68,29 @@ class Findings:
 
 
 class Scanner:
-    """Lists one inbox by its rules."""
+    """Lists one inbox by its rules; the paths in `skip` are no part of it."""
 
-    def __init__(self, inbox: Inbox, skip: tuple[Path, ...]) -> None:
+    def __init__(self, inbox: Inbox, skip: Iterable[Path]) -> None:
         self.root = str(inbox.path)
         self._inbox = inbox
-        self._skip = {str(path) for path in skip}
+        self._skip = frozenset(_as_seen_from(self.root, path) for path in skip)
         self._ignored = matcher(inbox.ignore)
         self._limit = inbox.max_size_mb * 1024 * 1024
 
     def scan(self, directory: str, *, recursive: bool) -> Findings:
         """Everything in a directory of the inbox; what vanishes meanwhile is left out. Raises OSError for the root."""
         findings = Findings()
-        pending = [directory]
+        pending = [] if self.is_ignored(directory) else [directory]
         while pending:
+            current = pending.pop()
             try:
-                subdirectories = self._scan_one(pending.pop(), findings)
+                subdirectories = self._scan_one(current, findings)
             except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                if current == self.root:
+                    raise
+                self._refuse_folder(current, error, findings)
                 continue
             if recursive:
                 pending.extend(subdirectories)
@@ -97,45 +103,51 @@ class Scanner:
     def is_ignored(self, path: str) -> bool:
         """Whether a path in the inbox, or a folder that it lies in, is junk or ignored by the inbox's rule."""
         parts = Path(path[len(self.root) + 1 :]).parts
-        return any(self._is_junk(part, os.path.join(*parts[: depth + 1])) for depth, part in enumerate(parts))
+        above = [os.path.join(*parts[: depth + 1]) for depth in range(len(parts))]
+        return any(self._is_left_alone(os.path.basename(relative), relative) for relative in above)
 
-    def look_again(self, found: Found) -> Look | None:
-        """How a file looks now, None when it went away."""
+    def judge(self, path: str) -> tuple[Found, str] | None:
+        """How a file looks now, and why it is refused (empty when it is not); None when it went away."""
         try:
-            return Look.of(os.lstat(found.path))
+            status = os.lstat(path)
         except OSError:
             return None
+        found = Found(self.origin_of(path), path, Look.of(status))
+        return found, self._refusal(found, status)
 
     def _scan_one(self, directory: str, findings: Findings) -> list[str]:
         with os.scandir(directory) as entries:
-            listed = list(entries)
-        subdirectories = []
-        for entry in self._unmarked(listed) if self._inbox.marker else listed:
-            if entry.name.startswith(CLAIM):
-                findings.claims.append(entry.path)
-            elif entry.path in self._skip or self._is_junk(entry.name, entry.path[len(self.root) + 1 :]):
-                continue
-            elif entry.is_dir(follow_symlinks=False):
-                if self._inbox.recursive:
-                    subdirectories.append(entry.path)
+            chosen = self._marked(list(entries)) if self._inbox.marker else entries
+            return [entry.path for entry in chosen if self._note(entry, findings)]
+
+    def _note(self, entry: os.DirEntry[str], findings: Findings) -> bool:
+        """Put an entry where it belongs; True for a folder that is to be scanned as well."""
+        if entry.name.startswith(CLAIM):
+            findings.claims.append(entry.path)
+            return False
+        if self._is_left_alone(entry.name, entry.path[len(self.root) + 1 :]):
+            return False
+        if entry.is_dir(follow_symlinks=False):
+            return self._inbox.recursive
+        judged = self.judge(entry.path)
+        if judged is not None:
+            found, refusal = judged
+            if refusal:
+                findings.refused.append(judged)
             else:
-                self._judge(entry, findings)
-        return subdirectories
+                findings.files.append(found)
+        return False
 
-    def _is_junk(self, name: str, relative: str) -> bool:
-        return bool(_JUNK.match(name) or self._ignored.match(name) or self._ignored.match(relative))
+    def _is_left_alone(self, name: str, relative: str) -> bool:
+        return relative in self._skip or bool(
+            _JUNK.match(name) or self._ignored.match(name) or self._ignored.match(relative)
+        )
 
-    def _judge(self, entry: os.DirEntry[str], findings: Findings) -> None:
-        try:
-            status = entry.stat(follow_symlinks=False)
-        except OSError:
-            return
-        found = Found(self.origin_of(entry.path), entry.path, Look.of(status))
-        reason = self._refusal(found, status)
-        if reason:
-            findings.refused.append((found, reason))
-        else:
-            findings.files.append(found)
+    def _refuse_folder(self, directory: str, error: OSError, findings: Findings) -> None:
+        judged = self.judge(directory)
+        if judged is not None:
+            reason = f"This folder cannot be listed: {error.strerror}. Give the host's user the right to read it."
+            findings.refused.append((judged[0], reason))
 
     def _refusal(self, found: Found, status: os.stat_result) -> str:
         if stat.S_ISREG(status.st_mode):
@@ -149,11 +161,16 @@ class Scanner:
             return _link_refusal(found.path, self.root)
         return f"It is {_nature(status.st_mode)}, not a file. Only regular files are taken in."
 
-    def _unmarked(self, listed: list[os.DirEntry[str]]) -> Iterator[os.DirEntry[str]]:
+    def _marked(self, listed: list[os.DirEntry[str]]) -> Iterator[os.DirEntry[str]]:
         names, marker = {entry.name for entry in listed}, self._inbox.marker
         for entry in listed:
-            if entry.is_dir(follow_symlinks=False) or entry.name + marker in names:
+            if entry.is_dir(follow_symlinks=False) or entry.name + marker in names or entry.name.startswith(CLAIM):
                 yield entry
+
+
+def _as_seen_from(root: str, path: Path) -> str:
+    """A path relative to the inbox, by whatever links either is named; what lies elsewhere matches nothing there."""
+    return os.path.relpath(os.path.realpath(path), os.path.realpath(root))
 
 
 def _link_refusal(path: str, root: str) -> str:
@@ -166,5 +183,11 @@ def _link_refusal(path: str, root: str) -> str:
 
 
 def _nature(mode: int) -> str:
-    kinds = ((stat.S_ISFIFO, "a named pipe"), (stat.S_ISSOCK, "a socket"), (stat.S_ISBLK, "a block device"), (stat.S_ISCHR, "a character device"))
+    kinds = (
+        (stat.S_ISFIFO, "a named pipe"),
+        (stat.S_ISSOCK, "a socket"),
+        (stat.S_ISBLK, "a block device"),
+        (stat.S_ISCHR, "a character device"),
+        (stat.S_ISDIR, "a folder"),
+    )
     return next((name for matches, name in kinds if matches(mode)), "something special")

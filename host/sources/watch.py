@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from host.config import Inbox
 KINDS: list[type[FileSystemEvent]] = [FileClosedEvent, FileCreatedEvent, FileMovedEvent, DirCreatedEvent, DirMovedEvent]
 Hint = Callable[[dict[str, bool], int], None]
 GATHER = 0.02  # seconds: a burst becomes one hint for each directory
+OVERFLOW_LOG = logging.getLogger("watchdog.observers.inotify_c")  # the only place where an overflow is told
 
 
 class Watch(FileSystemEventHandler):
@@ -33,6 +35,7 @@ class Watch(FileSystemEventHandler):
         self._inbox = inbox
         self._hint = hint
         self._observer: BaseObserver | None = None
+        self._overflow = _Overflow(self._lost_some)
         self._lock = threading.Lock()
         self._gathered: dict[str, bool] = {}
         self._count = 0
@@ -43,33 +46,48 @@ class Watch(FileSystemEventHandler):
         self.stop()
         if self._inbox.mode == "poll":
             return ""
-        observer = Observer()
+        observer: BaseObserver | None = None
         try:
+            observer = Observer()
             observer.schedule(self, str(self._inbox.path), recursive=self._inbox.recursive, event_filter=KINDS)
             observer.start()
         except OSError as error:
+            if observer is not None:
+                observer.stop()
             return (
                 f"{self._inbox.path} cannot be watched ({os.strerror(error.errno or 0)}); it is polled instead. "
-                "Raise fs.inotify.max_user_watches and max_user_instances, or set mode = \"poll\"."
+                'Raise fs.inotify.max_user_watches and max_user_instances, or set mode = "poll".'
             )
         self._observer = observer
+        OVERFLOW_LOG.addHandler(self._overflow)
         return ""
+
+    @property
+    def has_died(self) -> bool:
+        """Whether it was started and does not watch any more: the folder was deleted."""
+        return self._observer is not None and not all(emitter.is_alive() for emitter in self._observer.emitters)
 
     def stop(self) -> None:
         """Stop watching; no hint comes after this."""
+        if self._observer is not None:
+            OVERFLOW_LOG.removeHandler(self._overflow)
+            self._observer.stop()
+            self._observer.join()
+            self._observer = None
         with self._lock:
             if self._timer is not None:
                 self._timer.cancel()
             self._gathered, self._count, self._timer = {}, 0, None
-        if self._observer is not None:
-            self._observer.stop()
-            self._observer.join()
-            self._observer = None
 
     def on_any_event(self, event: FileSystemEvent) -> None:
         """Gather; the first of a burst starts the timer that passes the hints on."""
         path = os.fsdecode(event.dest_path or event.src_path)
-        directory, recursive = (path, True) if event.is_directory else (os.path.dirname(path), False)
+        self._gather(*((path, True) if event.is_directory else (os.path.dirname(path), False)))
+
+    def _lost_some(self) -> None:
+        self._gather(str(self._inbox.path), True)
+
+    def _gather(self, directory: str, recursive: bool) -> None:
         with self._lock:
             self._gathered[directory] = self._gathered.get(directory, False) or recursive
             self._count += 1
@@ -84,3 +102,15 @@ class Watch(FileSystemEventHandler):
                 return
             gathered, self._gathered, count, self._count, self._timer = self._gathered, {}, self._count, 0, None
             self._hint(gathered, count)
+
+
+class _Overflow(logging.Handler):
+    """Hears watchdog say that the kernel's queue overflowed."""
+
+    def __init__(self, tell: Callable[[], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._tell = tell
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "overflow" in record.getMessage():
+            self._tell()

@@ -96,9 +96,11 @@ CREATE INDEX embeddings_space ON embeddings (space, id);
 CREATE INDEX embeddings_result ON embeddings (event_id, plugin, ordinal);
 
 -- What is owed to a sink: written in the transaction that finishes an event's last job, deleted when it is delivered.
+-- `times` counts how often it was owed since: a delivery that was overtaken by newer results does not settle it.
 CREATE TABLE deliveries (
     arrival_id INTEGER NOT NULL REFERENCES arrivals (id) ON DELETE CASCADE,
     sink       TEXT NOT NULL,
+    times      INTEGER NOT NULL DEFAULT 1,
     PRIMARY KEY (arrival_id, sink)
 ) STRICT, WITHOUT ROWID;
 

@@ -30,7 +30,7 @@ INSERT INTO deliveries (arrival_id, sink)
 SELECT id, :sink FROM arrivals
 WHERE source = :source AND origin = :origin AND revision = :revision AND event_id = :event_id
   AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.event_id = arrivals.event_id AND jobs.state = 'queued')
-ON CONFLICT DO NOTHING;
+ON CONFLICT (arrival_id, sink) DO UPDATE SET times = times + 1;
 
 -- name: owe_event
 -- The last job of an event is finished: all its arrivals are owed.
@@ -38,18 +38,18 @@ INSERT INTO deliveries (arrival_id, sink)
 SELECT id, :sink FROM arrivals
 WHERE event_id = :event_id
   AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.event_id = :event_id AND jobs.state = 'queued')
-ON CONFLICT DO NOTHING;
+ON CONFLICT (arrival_id, sink) DO UPDATE SET times = times + 1;
 
 -- name: delivered
-DELETE FROM deliveries WHERE arrival_id = :arrival_id AND sink = :sink;
+DELETE FROM deliveries WHERE arrival_id = :arrival_id AND sink = :sink AND times = :times;
 
 -- name: owed
 -- `superseded`: the same name has a newer content by now, whose sidecar must not be overwritten.
-SELECT d.arrival_id, a.source, a.origin, a.revision, a.event_id, a.seen,
+SELECT d.arrival_id, d.times, a.source, a.origin, a.revision, a.event_id, a.seen,
        EXISTS (SELECT 1 FROM arrivals newer WHERE newer.source = a.source AND newer.origin = a.origin
                AND newer.id > a.id AND newer.state = 'accepted') AS superseded
 FROM deliveries d JOIN arrivals a ON a.id = d.arrival_id
-WHERE d.sink = :sink AND d.arrival_id > :after ORDER BY d.arrival_id LIMIT :limit;
+WHERE d.sink = :sink ORDER BY d.arrival_id LIMIT :limit;
 
 -- name: unseen
 -- What a scan found and the journal does not know. For a folder that is emptied only refusals count as known.
@@ -142,6 +142,19 @@ SELECT space, count(*) AS vectors, max(id) AS newest FROM embeddings GROUP BY sp
 
 -- name: vectors
 SELECT id, event_id, vector FROM embeddings WHERE space = :space AND id > :after ORDER BY id LIMIT :limit;
+
+-- name: newest_embedding
+SELECT coalesce(max(seq), 0) AS id FROM sqlite_sequence WHERE name = 'embeddings';
+
+-- name: events_of_vectors
+SELECT id, event_id FROM embeddings WHERE space = :space AND id IN (SELECT value FROM json_each(:ids));
+
+-- name: vectors_by_id
+SELECT id, vector FROM embeddings WHERE space = :space AND id IN (SELECT value FROM json_each(:ids));
+
+-- name: missing_vectors
+SELECT value AS id FROM json_each(:ids)
+WHERE NOT EXISTS (SELECT 1 FROM embeddings WHERE id = value AND space = :space);
 
 -- name: embedding_of_event
 SELECT vector FROM embeddings WHERE event_id = :event_id AND space = :space LIMIT 1;

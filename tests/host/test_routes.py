@@ -1,0 +1,66 @@
+"""Which plugin gets which event: the hooks that it implements, narrowed by routes."""
+
+from __future__ import annotations
+
+from host.config import Route
+from host.routes import Routes
+
+PLUGINS = {
+    "clip": frozenset({"on_image"}),
+    "reader": frozenset({"on_image", "on_document"}),
+    "words": frozenset({"on_text"}),
+}
+
+
+def plugins_for(*routes: Route, kind: str = "image", media_type: str = "image/png", source="inbox", origin="a/b/cat.png"):
+    return Routes(routes, PLUGINS).plugins_for(kind, media_type, source, origin)
+
+
+def test_without_routes_the_hooks_decide():
+    assert plugins_for() == ["clip", "reader"]
+    assert plugins_for(kind="document", media_type="application/pdf") == ["reader"]
+    assert plugins_for(kind="audio", media_type="audio/mpeg") == []
+
+
+def test_a_route_narrows_its_plugin_and_no_other():
+    assert plugins_for(Route(plugin="clip", media_types=("image/jpeg",))) == ["reader"]
+    assert plugins_for(Route(plugin="clip", media_types=("image/*",))) == ["clip", "reader"]
+
+
+def test_a_route_never_gives_a_plugin_what_it_has_no_hook_for():
+    assert plugins_for(Route(plugin="words")) == ["clip", "reader"]
+
+
+def test_of_several_routes_one_match_is_enough():
+    routes = (Route(plugin="clip", sources=("camera",)), Route(plugin="clip", folders=("a",)))
+    assert plugins_for(*routes) == ["clip", "reader"]
+    assert plugins_for(*routes, origin="z/cat.png") == ["reader"]
+    assert plugins_for(*routes, origin="z/cat.png", source="camera") == ["clip", "reader"]
+
+
+def test_everything_that_a_route_says_must_match():
+    route = Route(plugin="clip", sources=("inbox",), kinds=("document",))
+    assert plugins_for(route) == ["reader"]
+
+
+def test_a_disabled_route_takes_away():
+    assert plugins_for(Route(plugin="clip", enabled=False)) == ["reader"]
+    assert plugins_for(Route(plugin="*", folders=("a/b",), enabled=False)) == []
+    assert plugins_for(Route(plugin="*", folders=("other",), enabled=False)) == ["clip", "reader"]
+
+
+def test_a_disabled_route_is_stronger_than_one_that_allows():
+    routes = (Route(plugin="clip", kinds=("image",)), Route(plugin="*", folders=("a",), enabled=False))
+    assert plugins_for(*routes) == []
+
+
+def test_a_folder_means_all_that_lies_in_it():
+    for pattern in ("a", "a/b", "*/b", "a/b/cat.png", "*.png"):
+        assert "clip" in plugins_for(Route(plugin="clip", folders=(pattern,))), pattern
+    for pattern in ("b", "cat.png", "a/bb", "A"):
+        assert "clip" not in plugins_for(Route(plugin="clip", folders=(pattern,))), pattern
+
+
+def test_a_star_route_narrows_all_plugins():
+    assert plugins_for(Route(plugin="*", sources=("camera",))) == []
+    assert plugins_for(Route(plugin="*", sources=("inbox",))) == ["clip", "reader"]
