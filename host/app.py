@@ -11,9 +11,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from hooks.errors import SensoriumError
 from host.config import Config, Inbox, check_plugin_settings
 from host.control import ControlServer
 from host.dispatcher import Dispatcher
@@ -55,25 +58,32 @@ class App(Questions):
     """A host, or as much of one as a question needs; `open_app` makes it."""
 
     def __init__(
-        self, config: Config, journal: Journal, library: Library, registry: PluginRegistry, observe: Observe
+        self,
+        config: Config,
+        journal: Journal,
+        library: Library,
+        registry: PluginRegistry,
+        observe: Observe,
+        *,
+        writer: asyncio.Task[None],
+        scratch: Path,
+        read_only: bool,
     ) -> None:
         self._observe = observe
-        self.leases = Leases(find_devices(config.devices), journal)
-        self.dispatcher = Dispatcher(
-            registry.usable.values(), journal, library, self.leases, config.jobs, config.paths.data / "scratch", observe
-        )
+        self._writer = writer
+        leases = Leases(find_devices(config.devices), journal, record=not read_only)
+        dispatcher = Dispatcher(registry.usable.values(), journal, library, leases, config.jobs, scratch, observe)
         routes = Routes(config.routes, registry.hooks_of_plugins())
         self.intake = Intake(journal, library, routes, registry.identify, observe)
         folders = folders_of(config.inboxes)
         self.sidecars = SidecarSink(journal, library, config.paths.outbox, config.paths.failed, folders, observe)
-        self.sources = [self._source(inbox, config, journal) for inbox in config.inboxes]
-        self.intake.on_committed = self.dispatcher.notify
-        self.intake.on_owed = self.dispatcher.on_owed = self.sidecars.wake
+        sources = [self._source(inbox, config, journal) for inbox in config.inboxes]
+        self.intake.on_committed = dispatcher.notify
+        self.intake.on_owed = dispatcher.ledger.on_owed = self.sidecars.wake
         self._stopping = asyncio.Event()
         self._workers_up = False
-        super().__init__(
-            config, journal, library, registry, Search(journal, config.paths.data / "index"), self.dispatcher, self.leases, self.sources
-        )
+        search = Search(journal, config.paths.data / "index")
+        super().__init__(config, journal, library, registry, search, dispatcher, leases, sources, read_only=read_only)
 
     def _source(self, inbox: Inbox, config: Config, journal: Journal) -> FolderSource:
         skip = (config.paths.outbox, config.paths.failed, config.paths.data)
@@ -91,51 +101,72 @@ class App(Questions):
     async def run(self, *, once: bool = False, on_progress: Callable[[Status], None] | None = None) -> RunSummary:
         """Work until `stop`; with `once`, until everything that is there is worked off."""
         before = await self._counts()
-        self.running_pid = os.getpid()
-        async with self.working(), ControlServer(self, self.config.paths.data / "control.sock"):
-            async with asyncio.TaskGroup() as tasks:
-                background = [tasks.create_task(source.run(), name=source.inbox.name) for source in self.sources]
-                if on_progress is not None:
-                    background.append(tasks.create_task(self._report(on_progress), name="progress"))
-                ended = [tasks.create_task(self._stopped(), name="stopping")]
-                if once:
-                    ended.append(tasks.create_task(self._worked_off(), name="worked-off"))
-                await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
-                for task in (*background, *ended):
-                    task.cancel()
+        control = ControlServer(self, self.config.paths.data / "control.sock")
+        async with self._named(), self.working(), control, asyncio.TaskGroup() as tasks:
+            background = [tasks.create_task(source.run(), name=source.inbox.name) for source in self.sources]
+            if on_progress is not None:
+                background.append(tasks.create_task(self._report(on_progress), name="progress"))
+            ended = [tasks.create_task(self._stopped(), name="stopping")]
+            if once:
+                ended.append(tasks.create_task(self._worked_off(), name="worked-off"))
+            await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
+            for task in (*background, *ended):
+                task.cancel()
         after = await self._counts()
         return RunSummary(*(late - early for early, late in zip(before, after, strict=True)))
 
     @contextlib.asynccontextmanager
+    async def _named(self) -> AsyncIterator[None]:
+        self.running_pid = os.getpid()
+        try:
+            yield
+        finally:
+            self.running_pid = None
+
+    @contextlib.asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
-        """Leases, workers and sidecars, for as long as the block lasts; afterwards no worker is left."""
-        self.library.prepare()
+        """Leases, workers and sidecars, for as long as the block lasts; afterwards no worker is left.
+
+        What breaks in the background ends the block, and comes out as the one error that it is.
+        """
         self._workers_up = True
-        async with asyncio.TaskGroup() as tasks:
-            helpers = [
-                tasks.create_task(self.dispatcher.run(), name="dispatcher"),
-                tasks.create_task(self.sidecars.run(), name="sidecars"),
-            ]
-            leases = tasks.create_task(self.leases.run(self.dispatcher), name="leases")
-            try:
-                yield
-            finally:
-                self.leases.close()
-                await leases
-                await self.dispatcher.settle()
+        try:
+            with one_error():
+                async with asyncio.TaskGroup() as tasks, self._background(tasks):
+                    yield
+        finally:
+            await self.dispatcher.end()
+            self._workers_up = False
+
+    @contextlib.asynccontextmanager
+    async def _background(self, tasks: asyncio.TaskGroup) -> AsyncIterator[None]:
+        helpers = [
+            tasks.create_task(self.dispatcher.run(), name="dispatcher"),
+            tasks.create_task(_outlived_by(self._writer), name="journal-watch"),
+        ]
+        if not self.read_only:
+            helpers.append(tasks.create_task(self.sidecars.run(), name="sidecars"))
+        leases = tasks.create_task(self.leases.run(self.dispatcher), name="leases")
+        try:
+            yield
+        finally:
+            self.leases.close()
+            await leases
+            await self.dispatcher.settle()
+            if not self.read_only:
                 await self._delivered()
-                for task in helpers:
-                    task.cancel()
-                self._workers_up = False
+            for task in helpers:
+                task.cancel()
 
     def stop(self) -> None:
         """End cleanly: the batches that run are finished and committed, then the workers exit."""
+        self.leases.close()
         self._stopping.set()
 
     def kill(self) -> None:
         """End the workers now; what they were doing is done again at the next start."""
         self.dispatcher.kill()
-        self._stopping.set()
+        self.stop()
 
     async def _stopped(self) -> None:
         await self._stopping.wait()
@@ -161,24 +192,29 @@ class App(Questions):
             await asyncio.sleep(0.5)
 
     async def _counts(self) -> tuple[int, int, int]:
-        counts = await self._journal_counts()
-        jobs = [by_state for by_state in (await self.job_counts()).values()]
-        return sum(by_state.get("done", 0) for by_state in jobs), counts["failed"], counts["refused"]
+        totals, jobs = await self._totals(), await self._job_counts()
+        return sum(by_state.get("done", 0) for by_state in jobs.values()), totals["failed"], totals["refused"]
 
     # -- what needs workers ------------------------------------------------------------------------------------------
 
     @contextlib.asynccontextmanager
     async def _with_workers(self) -> AsyncIterator[None]:
+        """Workers for a request that somebody waits for; when no host runs, for that alone."""
         if self._workers_up:
             yield
-        else:
+            return
+        paused = self.leases.paused
+        self.leases.pause(True)
+        try:
             async with self.working():
                 yield
+        finally:
+            self.leases.pause(paused)
 
     async def submit(self, paths: list[str], wait: bool = False) -> list[Submitted]:
         """Take in files by copy, wherever they lie; with `wait`, return when their jobs are finished."""
-        self.library.prepare()
-        if not (wait and not self._workers_up):
+        self._must_own()
+        if self._workers_up or not wait:
             return await self._submit(paths, wait)
         async with self.working():
             return await self._submit(paths, wait)
@@ -198,7 +234,7 @@ class App(Questions):
     async def _outcome(self, answer: Submitted) -> Submitted:
         if answer.event is None:
             return answer
-        while (view := await self.view(answer.event)).pending:
+        while (view := await self.view(answer.event)).pending:  # noqa: ASYNC110 - a journal calls nobody back
             await asyncio.sleep(SETTLED_CHECK)
         reason = " ".join(failure.message for failure in view.failures)
         return answer.model_copy(update={"state": "failed" if view.failures else "done", "reason": reason})
@@ -213,16 +249,13 @@ def _submitted_file(path: str) -> FileArrival | Refused:
     if not os.path.isfile(absolute):
         return Refused("It is not a file. Name files, not folders; `sensorium run --inbox DIR` takes whole folders.")
     real = os.path.realpath(absolute)
-    return FileArrival(SUBMIT, Found(to_text(absolute), real, look), keep=False)
+    return FileArrival(SUBMIT, Found(to_text(absolute), real, look), os.path.dirname(real), keep=False)
 
 
 def _submitted(path: str, verdict: Accepted | Refused | Unsettled) -> Submitted:
     if isinstance(verdict, Accepted):
         return Submitted(path=path, event=verdict.event_id, state="accepted")
-    if isinstance(verdict, Refused):
-        return Submitted(path=path, event=None, state="refused", reason=verdict.reason)
-    reason = "It changed while it was read. Submit it again when it is complete."
-    return Submitted(path=path, event=None, state="refused", reason=reason)
+    return Submitted(path=path, event=None, state="refused", reason=verdict.reason)
 
 
 def folders_of(inboxes: Sequence[Inbox]) -> dict[str, str]:
@@ -234,7 +267,10 @@ def folders_of(inboxes: Sequence[Inbox]) -> dict[str, str]:
 async def open_app(
     config: Config, *, read_only: bool = False, observe: Observe = lambda step: None
 ) -> AsyncIterator[App]:
-    """A host on its data directory. Raises AlreadyRunning when another one has it, unless it is only read."""
+    """A host on its data directory. Raises AlreadyRunning when another one has it.
+
+    With `read_only` nothing is made or changed, so that it may be asked beside a running host and before the first run.
+    """
     data = config.paths.data
     with contextlib.ExitStack() as stack:
         if not read_only:
@@ -242,9 +278,15 @@ async def open_app(
             stack.enter_context(HostLock(data))
             make_folders(config)
         registry = find_plugins(config.plugins, lambda name, cls: check_plugin_settings(config, name, cls))
-        async with open_journal(data / "journal.db") as journal:
+        async with open_journal(data / "journal.db", read_only=read_only) as journal:
             writer = asyncio.create_task(journal.run_writer(), name="journal")
-            app = App(config, journal, Library(data / "library"), registry, observe)
+            library = Library(data / "library")
+            scratch = data / "scratch"
+            if read_only:
+                scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sensorium-")))
+            else:
+                library.prepare()
+            app = App(config, journal, library, registry, observe, writer=writer, scratch=scratch, read_only=read_only)
             try:
                 yield app
             finally:
@@ -254,9 +296,33 @@ async def open_app(
                 await asyncio.gather(writer, return_exceptions=True)
 
 
+@contextlib.contextmanager
+def one_error() -> Iterator[None]:
+    """Raise what broke, and not the groups around it: of several errors the first that is meant for people."""
+    try:
+        yield
+        return
+    except BaseExceptionGroup as group:
+        first = min(_leaves(group), key=lambda error: not isinstance(error, SensoriumError))
+    raise first
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
+
+
+async def _outlived_by(writer: asyncio.Task[None]) -> None:
+    """Without its writer the journal takes nothing any more: a host that went on would wait for ever."""
+    await asyncio.wait([writer])
+    writer.result()
+
+
 def make_folders(config: Config) -> None:
     """At the very first start the inboxes are made; later a missing one is a mount that is away."""
     if not (config.paths.data / "journal.db").exists():
         for inbox in config.inboxes:
             inbox.path.mkdir(parents=True, exist_ok=True)
-

@@ -12,21 +12,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import os
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hooks.errors import InvalidPlugin
 from hooks.events import HOOK_OF_KIND
 from hooks.model import Device
+from hooks.wire import Message
 from host.config import Jobs
-from host.errors import JournalError, WorkFailed
-from host.findings import Finding, Outcome, model_fingerprint, provenance_of, result_rows
-from host.journal import SIDECAR, Journal, Row, Statement
+from host.errors import WorkFailed
+from host.findings import Finding, Outcome, finding_of, model_fingerprint, provenance_of
+from host.handover import content_problem, event_payload
+from host.journal import Journal
 from host.leasing.leases import Leases, LoadError
+from host.ledger import Facts, Ledger, error_facts
 from host.library import Library
 from host.log import get_logger
 from host.plugin_manager import Plugin
@@ -36,9 +38,8 @@ from host.workers import Launch, Worker, WorkerFailed
 
 HOPELESS = frozenset({"bad_input", "unavailable", "invalid_plugin"})  # trying again cannot help
 COMMITS_AHEAD = 2  # batches that may wait for their commit while the next one runs
-COMMIT_RETRY = 5.0
 QUERY_LIMIT = 60.0
-BAD_INPUT_HINT = "Send a file that is whole and of a kind that the plugin knows."
+ENDED = error_facts("ended", "The host ended before it was done.", "Ask again.")
 
 log = get_logger(__name__)
 
@@ -60,24 +61,24 @@ class Dispatcher:
         self._journal = journal
         self._library = library
         self._leases = leases
-        self._jobs = jobs
+        self._attempts = jobs.attempts
         self._scratch = scratch
         self._observe = observe
         self._queues = {name: JobQueue(name, journal) for name in self._plugins}
+        self.ledger = Ledger(journal, library, self._queues, jobs)
+        self._wake = {name: asyncio.Event() for name in self._plugins}
         self._workers: dict[str, Worker] = {}
         self._provenance: dict[str, dict[str, Any]] = {}
-        self._load_failures: dict[str, int] = {}
-        self._wake = {name: asyncio.Event() for name in self._plugins}
-        self._ahead = asyncio.Semaphore(COMMITS_AHEAD)
+        self._misses: dict[str, int] = {}  # how often in a row a worker could not load, or ended before its work
+        self._ladder: dict[str, list[str]] = {}  # what was tried against an out-of-memory
+        self._tasks: asyncio.TaskGroup | None = None
         self._commits: set[asyncio.Task[None]] = set()
-        self.running: dict[int, Job] = {}
+        self._killed = False
         self.progress: dict[tuple[str, str], float] = {}
-        self.on_owed: Callable[[], None] = lambda: None
-        self.on_change: Callable[[], None] = lambda: None
         for plugin in self._plugins.values():
             leases.add(plugin.name, plugin.spec)
 
-    # -- what the host says --------------------------------------------------------------------------------------
+    # -- what the host says and asks ---------------------------------------------------------------------------------
 
     def notify(self, plugins: Iterable[str]) -> None:
         """Jobs for these plugins were committed."""
@@ -88,39 +89,54 @@ class Dispatcher:
 
     async def take_back(self, plugin: str, seqs: list[int]) -> None:
         """Failed or finished jobs were queued again."""
-        rows = await self._journal.rows("jobs_by_seq", seqs=json.dumps(seqs))
-        queue = self._queues[plugin]
-        queue.put_back(job for row in rows if (job := Job.of(plugin, row)).seq <= queue.cursor)
-        queue.expect_more()
+        await self._queues[plugin].bring_back(seqs)
         self._wake[plugin].set()
 
-    async def ask(self, plugin: str, body: dict[str, Any]) -> list[Any]:
-        """Have a request done before any job of this plugin; its result messages. Raises HostError."""
+    async def ask(self, plugin: str, body: dict[str, Any]) -> list[Finding]:
+        """Have a request done before any job of this plugin. Raises WorkFailed."""
         request = Request(body, asyncio.get_running_loop().create_future())
         self._queues[plugin].urgent.append(request)
-        self._wake[plugin].set()
+        self._tell(plugin)
         return await request.answer
 
     def is_idle(self) -> bool:
         """Whether no job is queued, running or being committed."""
-        return not (self.running or self._commits) and all(queue.is_drained for queue in self._queues.values())
+        return all(queue.is_drained for queue in self._queues.values())
+
+    def running(self, plugin: str) -> dict[int, Job]:
+        """The jobs of a plugin that are in a worker or being committed, by their number."""
+        return self._queues[plugin].taken if plugin in self._queues else {}
+
+    # -- its life ----------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Keep the queues filled and the leases informed; ends by cancellation."""
-        async with asyncio.TaskGroup() as tasks:
+        """Keep the queues filled and the leases informed; ends by cancellation, or with what broke a commit."""
+        self.ledger.open()
+        async with asyncio.TaskGroup() as self._tasks:
             for name in self._plugins:
-                tasks.create_task(self._feed(name), name=f"feed-{name}")
+                self._tasks.create_task(self._feed(name), name=f"feed-{name}")
 
     async def settle(self) -> None:
-        """Wait until what was found is committed."""
+        """Wait until what was found is committed; a full disk does not hold it up any more."""
+        self.ledger.close()
         while self._commits:
             await asyncio.wait(self._commits)
 
     def kill(self) -> None:
-        """End all workers now."""
+        """End all workers now; what they were doing counts as not begun."""
+        self._killed = True
+        self.ledger.close()
         for worker in self._workers.values():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(worker.pid, 9)
+            worker.kill_soon()
+
+    async def end(self) -> None:
+        """Whatever happened: no worker is left, and nobody waits for an answer."""
+        for worker in self._workers.values():
+            await worker.kill()
+        self._workers.clear()
+        for queue in self._queues.values():
+            while queue.urgent:
+                _reject(queue.urgent.popleft(), ENDED)
 
     async def _feed(self, name: str) -> None:
         queue, wake = self._queues[name], self._wake[name]
@@ -128,51 +144,51 @@ class Dispatcher:
             wake.clear()
             await queue.fill()
             self._tell(name)
-            due = queue.next_due()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(None if due is None else max(0.0, due - time.time())):
+                async with asyncio.timeout(queue.due_in):
                     await wake.wait()
 
     def _tell(self, name: str) -> None:
         queue = self._queues[name]
-        age = max(0.0, time.time() - (queue.oldest or time.time()))
-        self._leases.demand(name, len(queue), len(queue.urgent), time.monotonic() - age)
-        self.on_change()
+        self._leases.demand(name, len(queue), len(queue.urgent), queue.waited)
 
-    # -- what the leases ask for (leases.Effects) ------------------------------------------------------------------
+    # -- what the leases ask for (leases.Effects) --------------------------------------------------------------------
 
     def pid(self, model: str) -> int:
-        worker = self._workers.get(model)
-        return worker.pid if worker else 0
+        return self._workers[model].pid if model in self._workers else 0
 
-    async def load(self, model: str, device: Device) -> float | None:
+    def peak_mb(self, model: str) -> float | None:
+        worker = self._workers.get(model)
+        return worker.memory_mb if worker and worker.launch.device.kind != "gpu" else None
+
+    async def load(self, model: str, device: Device) -> None:
         plugin = self._plugins[model]
-        worker = Worker(Launch(model, plugin.module, plugin.spec, device, plugin.settings, self._scratch / model))
-        self._workers[model] = worker
+        launch = Launch(model, plugin.module, plugin.spec, device, plugin.settings, self._scratch / model)
+        worker = self._workers[model] = Worker(launch, on_exit=partial(self._leases.lost, model))
+        hashing = asyncio.create_task(model_fingerprint(plugin.spec.files, self._journal), name=f"hash-{model}")
         try:
             await worker.start()
-            fingerprint, _ = await asyncio.gather(model_fingerprint(plugin.spec.files, self._journal), worker.load())
-        except (WorkerFailed, OSError) as error:
-            await worker.kill()
-            del self._workers[model]
-            raise await self._load_failed(model, error) from error
-        self._load_failures.pop(model, None)
-        self._provenance[model] = provenance_of(plugin, fingerprint, device.name)
-        return worker.memory_mb if device.kind != "gpu" else None
+            await worker.load()
+            self._provenance[model] = provenance_of(plugin, await hashing, device.name)
+        except BaseException as error:
+            hashing.cancel()
+            await self._discard(model)
+            if isinstance(error, WorkerFailed | OSError):
+                raise await self._not_loaded(model, error) from error
+            raise
 
     async def run_batch(self, model: str, fence: int) -> bool:
         queue, worker = self._queues[model], self._workers[model]
+        alive = True
         try:
             if queue.urgent:
                 await self._answer(worker, queue.urgent.popleft())
-            elif jobs := queue.take(self._plugins[model].spec.batch):
+            elif jobs := await self._still_there(queue.take(self._plugins[model].spec.batch)):
                 await self._run_jobs(worker, jobs, fence)
-            alive = True
         except WorkerFailed as error:
             alive = error.alive
         if not alive:
-            await worker.kill()
-            del self._workers[model]
+            await self._discard(model)
         self._wake[model].set()
         self._tell(model)
         return alive
@@ -183,189 +199,180 @@ class Dispatcher:
             await worker.stop()
 
     async def refuse(self, model: str, reason: str) -> None:
-        await self._fail_all(model, _error("never_fits", reason, "Choose a smaller model, or give the device more memory."))
+        hint = "Choose a smaller model, or give the device more memory."
+        await self._fail_all(model, error_facts("never_fits", self._with_ladder(model, reason), hint))
 
-    # -- a batch ---------------------------------------------------------------------------------------------------
+    async def _discard(self, model: str) -> None:
+        worker = self._workers.pop(model, None)
+        if worker is not None:
+            await worker.kill()
 
-    async def _run_jobs(self, worker: Worker, jobs: list[Job], fence: int) -> None:
-        jobs = await self._still_there(jobs)
-        if not jobs:
-            return
-        await self._ahead.acquire()
-        self.running.update({job.seq: job for job in jobs})
-        try:
-            outcomes = await self._work(worker, jobs)
-        except WorkerFailed as error:
-            self._ahead.release()
-            await self._not_done(jobs, error)
-            raise
-        if self._leases.is_current(worker.launch.plugin, fence):
-            self._spawn(self._commit(worker.launch.plugin, outcomes))
-
-    async def _work(self, worker: Worker, jobs: list[Job]) -> list[Outcome]:
-        hook = HOOK_OF_KIND[jobs[0].event["kind"]]
-        outcomes = {job.event_id: Outcome(job) for job in jobs}
-        events = [event_payload(job.event, self._library) for job in jobs]
-        self._observe("worker busy")
-        limit = worker.launch.spec.time_limit
-        async with contextlib.aclosing(worker.request({"op": "run", "hook": hook, "events": events}, limit=limit)) as answers:
-            async for message in answers:
-                body = message.body
-                if message.op == "result":
-                    outcomes[body["event"]].findings.append(_finding(message))
-                elif message.op == "failure":
-                    outcomes[body["event"]].failure = body["reason"]
-                elif message.op == "progress":
-                    self.progress[worker.launch.plugin, body["event"]] = body["fraction"]
-        return list(outcomes.values())
-
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.get_running_loop().create_task(work, name="commit-results")
-        self._commits.add(task)
-        task.add_done_callback(self._commits.discard)
-        task.add_done_callback(lambda done: self._ahead.release())
-
-    async def _commit(self, plugin: str, outcomes: list[Outcome]) -> None:
-        found = [outcome for outcome in outcomes if not outcome.failure]
-        failed = [outcome for outcome in outcomes if outcome.failure]
-        fails = [self._failed_row(o.job, _error("bad_input", o.failure, BAD_INPUT_HINT)) for o in failed]
-        provenance = self._provenance[plugin]
-        while True:
-            try:
-                statements = await asyncio.to_thread(result_rows, found, provenance, self._library)
-                await self._journal.write(*statements, Statement("fail_job", fails), _owe(o.job for o in outcomes))
-                break
-            except (OSError, JournalError) as error:  # a full disk: hold the results, and with them all further work
-                log.error("results cannot be stored", plugin=plugin, reason=str(error))
-                await asyncio.sleep(COMMIT_RETRY)
-        self._observe("results committed")
-        self._finished([outcome.job for outcome in outcomes])
-
-    def _finished(self, jobs: list[Job]) -> None:
-        for job in jobs:
-            self.running.pop(job.seq, None)
-            self.progress.pop((job.plugin, job.event_id), None)
-        self.on_owed()
-        self.on_change()
-
-    async def _answer(self, worker: Worker, request: Request) -> None:
-        messages: list[Any] = []
-        limit = min(QUERY_LIMIT, worker.launch.spec.time_limit)
-        try:
-            async with contextlib.aclosing(worker.request(request.body, limit=limit)) as answers:
-                async for message in answers:
-                    if message.op == "result":
-                        messages.append(_finding(message))
-                    elif message.op == "failure":
-                        raise WorkerFailed("bad_input", message.body["reason"], alive=True)
-        except WorkerFailed as error:
-            _reject(request, error)
-            raise
-        if not request.answer.done():
-            request.answer.set_result(messages)
-
-    # -- what goes wrong -------------------------------------------------------------------------------------------
+    # -- a batch, a request ------------------------------------------------------------------------------------------
 
     async def _still_there(self, jobs: list[Job]) -> list[Job]:
         """The jobs whose content can be opened; a kept file that went away or changed fails its job."""
-        lost = [(job, reason) for job in jobs if (reason := content_problem(job.event, self._library))]
-        for job, reason in lost:
-            await self._fail([job], _error("gone", reason, "Put the file back, then `sensorium requeue` it."))
-        gone = {job.seq for job, _ in lost}
-        return [job for job in jobs if job.seq not in gone]
+        lost = {job.seq: problem for job in jobs if (problem := content_problem(job.event, self._library))}
+        hint = "Put the file back, then `sensorium requeue` it."
+        fails = [self.ledger.fail([job], error_facts("gone", lost[job.seq], hint)) for job in jobs if job.seq in lost]
+        await asyncio.gather(*fails)
+        return [job for job in jobs if job.seq not in lost]
+
+    async def _run_jobs(self, worker: Worker, jobs: list[Job], fence: int) -> None:
+        while len(self._commits) >= COMMITS_AHEAD:
+            await asyncio.wait(self._commits, return_when=asyncio.FIRST_COMPLETED)
+        try:
+            outcomes = await self._work(worker, jobs)
+        except WorkerFailed as error:
+            await self._not_done(jobs, error)
+            raise
+        self._worked(worker.launch.plugin)
+        if self._leases.is_current(worker.launch.plugin, fence):
+            self._commit_soon(worker.launch.plugin, outcomes)
+        else:
+            self._queues[worker.launch.plugin].put_back(jobs, first=True)
+
+    async def _work(self, worker: Worker, jobs: list[Job]) -> list[Outcome]:
+        plugin = worker.launch.plugin
+        outcomes = {job.event_id: Outcome(job) for job in jobs}
+
+        def note(message: Message) -> None:
+            body = message.body
+            if message.op == "result":
+                outcomes[body["event"]].findings.append(_finding(plugin, message))
+            elif message.op == "failure":
+                outcomes[body["event"]].failure = body["reason"]
+            elif message.op == "progress":
+                self.progress[plugin, body["event"]] = body["fraction"]
+
+        body = {
+            "op": "run",
+            "hook": HOOK_OF_KIND[jobs[0].event["kind"]],
+            "events": [event_payload(job.event, self._library) for job in jobs],
+        }
+        self._observe("worker busy")
+        try:
+            await worker.request(body, limit=worker.launch.spec.time_limit, each=note)
+        finally:
+            for event_id in outcomes:
+                self.progress.pop((plugin, event_id), None)
+        return list(outcomes.values())
+
+    def _commit_soon(self, plugin: str, outcomes: list[Outcome]) -> None:
+        """Commit beside the next batch; what breaks a commit ends the host."""
+        if self._tasks is None:
+            raise RuntimeError("The dispatcher is not running.")
+        task = self._tasks.create_task(self._commit(plugin, outcomes), name=f"commit-{plugin}")
+        self._commits.add(task)
+        task.add_done_callback(self._commits.discard)
+
+    async def _commit(self, plugin: str, outcomes: list[Outcome]) -> None:
+        if await self.ledger.done(outcomes, self._provenance[plugin]):
+            self._observe("results committed")
+
+    async def _answer(self, worker: Worker, request: Request) -> None:
+        plugin = worker.launch.plugin
+        found: list[Finding] = []
+
+        def note(message: Message) -> None:
+            if message.op == "result":
+                found.append(_finding(plugin, message))
+            elif message.op == "failure":
+                _reject(request, error_facts("bad_input", message.body["reason"]))
+
+        if request.answer.done():  # whoever asked has gone
+            return
+        try:
+            await worker.request(request.body, limit=min(QUERY_LIMIT, worker.launch.spec.time_limit), each=note)
+        except WorkerFailed as error:
+            if self._excused(plugin, error) or (error.code == "out_of_memory" and self._relieved(plugin)):
+                self._queues[plugin].urgent.appendleft(request)
+            else:
+                _reject(request, {**error.facts, "message": self._with_ladder(plugin, error.message)})
+            raise
+        self._worked(plugin)
+        if not request.answer.done():
+            request.answer.set_result(found)
+
+    # -- what goes wrong ---------------------------------------------------------------------------------------------
 
     async def _not_done(self, jobs: list[Job], error: WorkerFailed) -> None:
-        """After a failed batch: alone, later, or never again."""
-        facts = _error(error.code, error.message, error.hint, error.detail)
-        log.warning("batch failed", plugin=jobs[0].plugin, jobs=len(jobs), code=error.code, reason=error.message)
-        if len(jobs) > 1:
-            await self._again([replace(job, alone=True) for job in jobs], facts, first=True)
-        elif error.code in HOPELESS or jobs[0].attempts + 1 >= self._jobs.attempts:
-            await self._fail(jobs, facts)
+        """After a failed batch: again as it was, alone, later, or never."""
+        plugin, facts = jobs[0].plugin, error.facts
+        if self._killed:
+            return self.ledger.drop(jobs)
+        log.warning("batch failed", plugin=plugin, jobs=len(jobs), code=error.code, reason=error.message)
+        if self._excused(plugin, error):
+            await self.ledger.again(jobs, facts, first=True)
+        elif len(jobs) > 1:
+            await self.ledger.again([replace(job, alone=True) for job in jobs], facts, first=True)
+        elif error.code == "out_of_memory" and self._relieved(plugin):
+            await self.ledger.again([replace(jobs[0], alone=True)], facts, first=True)
+        elif error.code == "out_of_memory" or error.code in HOPELESS:
+            await self.ledger.fail(jobs, {**facts, "message": self._with_ladder(plugin, error.message)})
         else:
-            attempts = jobs[0].attempts + 1
-            pause = self._jobs.backoff[min(attempts, len(self._jobs.backoff)) - 1]
-            job = replace(jobs[0], attempts=attempts, alone=True, not_before=time.time() + pause)
-            await self._again([job], facts, first=False)
+            await self.ledger.later(jobs[0], facts)
 
-    async def _again(self, jobs: list[Job], facts: dict[str, str], *, first: bool) -> None:
-        rows = [
-            {"seq": job.seq, "attempts": job.attempts, "alone": int(job.alone), "not_before": job.not_before, "error": json.dumps(facts)}
-            for job in jobs
-        ]
-        await self._journal.write(Statement("retry_job", rows))
-        for job in jobs:
-            self.running.pop(job.seq, None)
-        self._queues[jobs[0].plugin].put_back(jobs, first=first)
-
-    async def _fail(self, jobs: list[Job], facts: dict[str, str]) -> None:
-        rows = [self._failed_row(job, facts) for job in jobs]
-        await self._journal.write(Statement("fail_job", rows), _owe(jobs))
-        self._finished(jobs)
-
-    def _failed_row(self, job: Job, facts: dict[str, str]) -> dict[str, Any]:
-        return {"seq": job.seq, "attempts": job.attempts + 1, "error": json.dumps(facts), "finished": time.time()}
-
-    async def _load_failed(self, model: str, error: WorkerFailed | OSError) -> LoadError:
+    async def _not_loaded(self, model: str, error: WorkerFailed | OSError) -> LoadError:
         """Try again later, or fail everything that waits for the model, when trying again cannot help."""
-        failed = error if isinstance(error, WorkerFailed) else WorkerFailed("died", f"The worker of {model} cannot be started: {error}.")
-        count = self._load_failures[model] = self._load_failures.get(model, 0) + 1
-        log.warning("model not loaded", model=model, attempt=count, code=failed.code, reason=failed.message)
-        if failed.code in HOPELESS or count >= self._jobs.attempts:
-            self._load_failures.pop(model)
-            await self._fail_all(model, _error(failed.code, failed.message, failed.hint, failed.detail))
-            return LoadError(time.monotonic())
-        return LoadError(time.monotonic() + self._jobs.backoff[min(count, len(self._jobs.backoff)) - 1])
+        failed = error if isinstance(error, WorkerFailed) else _not_started(model, error)
+        log.warning("model not loaded", model=model, code=failed.code, reason=failed.message)
+        if self._killed or (failed.code == "out_of_memory" and self._relieved(model)):
+            return LoadError(0.0)
+        misses = self._misses[model] = self._misses.get(model, 0) + 1
+        if failed.code not in HOPELESS | {"out_of_memory"} and misses < self._attempts:
+            return LoadError(self.ledger.backoff(misses))
+        await self._fail_all(model, {**failed.facts, "message": self._with_ladder(model, failed.message)})
+        self._worked(model)
+        return LoadError(0.0)
 
-    async def _fail_all(self, model: str, facts: dict[str, str]) -> None:
+    def _excused(self, plugin: str, error: WorkerFailed) -> bool:
+        """Whether a worker ended before it took its work, which counts against nobody unless it goes on like that."""
+        self._misses[plugin] = self._misses.get(plugin, 0) + (error.code == "lost")
+        return error.code == "lost" and self._misses[plugin] < self._attempts
+
+    def _relieved(self, plugin: str) -> bool:
+        """Whether there is a further step against an out-of-memory; it is taken with that."""
+        step = self._leases.relieve(plugin)
+        if step is not None:
+            self._ladder.setdefault(plugin, []).append(step)
+        return step is not None
+
+    def _with_ladder(self, plugin: str, message: str) -> str:
+        tried = self._ladder.pop(plugin, [])
+        return f"{message} It was tried again {', then '.join(tried)}." if tried else message
+
+    def _worked(self, plugin: str) -> None:
+        self._misses.pop(plugin, None)
+        self._ladder.pop(plugin, None)
+
+    async def _fail_all(self, model: str, facts: Facts) -> None:
+        """Fail what waits for the model, and what comes while that is written down."""
         queue = self._queues[model]
-        while queue.urgent:
-            _reject(queue.urgent.popleft(), WorkerFailed(facts["code"], facts["message"], facts["hint"]))
-        while not queue.is_drained:
+        while True:
+            while queue.urgent:
+                _reject(queue.urgent.popleft(), facts)
             await queue.fill()
             jobs = queue.take_all()
-            if jobs:
-                await self._fail(jobs, facts)
+            if not jobs:
+                break
+            await self.ledger.fail(jobs, facts)
         self._tell(model)
 
 
-def event_payload(row: Row, library: Library) -> dict[str, Any]:
-    """An event as a worker gets it, from its row."""
-    names = ("kind", "id", "media_type", "sha256", "size", "name", "source", "origin", "parent", "created")
-    return {
-        **{name: row[name] for name in names},
-        "path": str(library.resolve(row["location"])),
-        "tags": json.loads(row["tags"]),
-        "metadata": json.loads(row["metadata"]),
-    }
-
-
-def content_problem(row: Row, library: Library) -> str:
-    """Why an event's content cannot be opened as it was; empty when it can."""
-    path = library.resolve(row["location"])
+def _finding(plugin: str, message: Message) -> Finding:
     try:
-        status = os.stat(path)
-    except OSError as error:
-        return f"Its content is not at {path} any more ({error.strerror})."
-    if row["mark"] and row["mark"] != f"{status.st_mtime_ns}.{status.st_size}.{status.st_ino}":
-        return f"{path} was changed after it was taken in; its new content is an event of its own."
-    return ""
+        return finding_of(plugin, message.body, bytes(message.blobs[0]) if message.blobs else None)
+    except InvalidPlugin as error:
+        raise WorkerFailed("invalid_plugin", error.message, error.hint) from error
 
 
-def _finding(message: Any) -> Finding:
-    body = message.body
-    blob = bytes(message.blobs[0]) if message.blobs else None
-    return Finding(body["type"], body["version"], body["data"], blob)
+def _not_started(model: str, error: OSError) -> WorkerFailed:
+    message = f"The worker of {model} cannot be started: {error}."
+    if isinstance(error, FileNotFoundError | PermissionError | NotADirectoryError):
+        return WorkerFailed("unavailable", message, "Check the `python` that the plugin names.")
+    return WorkerFailed("died", message)
 
 
-def _owe(jobs: Iterable[Job]) -> Statement:
-    return Statement("owe_event", [{"event_id": job.event_id, "sink": SIDECAR} for job in jobs])
-
-
-def _error(code: str, message: str, hint: str = "", detail: str = "") -> dict[str, str]:
-    return {"code": code, "message": message, "hint": hint, "detail": detail}
-
-
-def _reject(request: Request, error: WorkerFailed) -> None:
+def _reject(request: Request, facts: Facts) -> None:
     if not request.answer.done():
-        request.answer.set_exception(WorkFailed(error.message, error.hint))
+        request.answer.set_exception(WorkFailed(facts["message"], facts["hint"]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,11 +10,13 @@ from host.dispatcher import Dispatcher
 from host.journal import Journal, Row
 from host.leasing.leases import Leases
 from host.library import Library
+from host.lookup import PathName, path_of
 from host.names import to_text
 from host.reports import error_of
 from host.sources.folder import FolderSource
-from host.views import Explanation, JobExplanation
+from host.views import Explanation, JobExplanation, Whereabouts
 
+MOST_OPEN: tuple[Whereabouts, ...] = ("running", "queued", "failed")
 REQUEUE = "Put right what is said, then `sensorium requeue {}`."
 
 
@@ -33,9 +34,10 @@ class Facts:
 
 async def explain(query: str, event_id: str | None, facts: Facts) -> Explanation:
     """Why a path or event is where it is; `event_id` is None when no event is known for it."""
-    path = os.path.abspath(query)
+    place = path_of(query)
+    path = place.name
     source = next((one for one in facts.sources if one.origin_of(path) is not None), None)
-    if source is not None and os.path.lexists(path):
+    if source is not None and place.there is not None:
         before = await _before_the_event(query, path, source, facts)
         if before is not None:
             return before
@@ -43,28 +45,32 @@ async def explain(query: str, event_id: str | None, facts: Facts) -> Explanation
         return await _of_event(query, event_id, facts)
     refusal = await _refusal(path, source, facts)
     if refusal is not None:
-        return Explanation(subject=query, state="refused", sentences=[f"It was refused: {refusal['reason']}"], rule=_rule(source))
-    return Explanation(subject=query, state="unknown", sentences=_unknown(path, source, facts), rule=_rule(source))
+        return _simply("refused", f"It was refused: {refusal['reason']}", query, source)
+    return _simply("unknown", _unknown(place, source, facts), query, source)
 
 
 async def _before_the_event(query: str, path: str, source: FolderSource, facts: Facts) -> Explanation | None:
     """What holds for a file that lies in an inbox and was not (or not yet) taken from there."""
     state = source.state_of(path)
     if source.alarm and state in (None, "settling"):
-        return Explanation(subject=query, state="paused", sentences=[source.alarm], rule=_rule(source))
+        return _simply("paused", source.alarm, query, source)
     if state == "ignored":
-        sentence = f"Its name, or a folder it lies in, is one that inbox {source.inbox.name!r} leaves alone (hidden, partial, or by `ignore`)."
-        return Explanation(subject=query, state="ignored", sentences=[sentence], rule=_rule(source))
+        why = "(hidden, partial, or by `ignore`)"
+        sentence = f"Its name, or a folder it lies in, is one that inbox {source.inbox.name!r} leaves alone {why}."
+        return _simply("ignored", sentence, query, source)
     if state == "settling":
         sentence = f"It is watched until it has not changed for {source.inbox.quiet:g} s."
-        return Explanation(subject=query, state="settling", sentences=[sentence], rule=_rule(source))
+        return _simply("settling", sentence, query, source)
     if state == "taking":
-        return Explanation(subject=query, state="taking", sentences=["It is being read and recorded."], rule=_rule(source))
+        return _simply("taking", "It is being read and recorded.", query, source)
     refusal = await _refusal(path, source, facts)
     if refusal is not None and source.is_current(path, refusal["revision"]):
-        sentence = f"It was refused: {refusal['reason']}"
-        return Explanation(subject=query, state="refused", sentences=[sentence], rule=_rule(source))
+        return _simply("refused", f"It was refused: {refusal['reason']}", query, source)
     return None
+
+
+def _simply(state: Whereabouts, sentence: str, query: str, source: FolderSource | None) -> Explanation:
+    return Explanation(subject=query, state=state, sentences=[sentence], rule=_rule(source))
 
 
 async def _refusal(path: str, source: FolderSource | None, facts: Facts) -> Row | None:
@@ -73,15 +79,15 @@ async def _refusal(path: str, source: FolderSource | None, facts: Facts) -> Row 
     return next((row for row in rows if row["state"] == "refused"), None)
 
 
-def _unknown(path: str, source: FolderSource | None, facts: Facts) -> list[str]:
+def _unknown(place: PathName, source: FolderSource | None, facts: Facts) -> str:
+    if place.there is None:
+        return "There is no such file, and none of that name was ever taken in."
     if source is None:
         folders = ", ".join(str(one.inbox.path) for one in facts.sources)
-        return [f"It lies in no inbox, and nothing of that content was ever taken in. The inboxes are: {folders}."]
-    if not os.path.lexists(path):
-        return ["There is no such file, and none of that name was ever taken in."]
+        return f"It lies in no inbox, and nothing of that content was ever taken in. The inboxes are: {folders}."
     if facts.running is None:
-        return ["It was not taken in yet, and no host runs. Start one with `sensorium run`."]
-    return ["It was not noticed yet; the next scan will find it."]
+        return "It was not taken in yet, and no host runs. Start one with `sensorium run`."
+    return "It was not noticed yet; the next scan will find it."
 
 
 def _rule(source: FolderSource | None) -> str:
@@ -98,14 +104,15 @@ async def _of_event(query: str, event_id: str, facts: Facts) -> Explanation:
     sentences = [_arrived(arrivals), *(_sentence(job) for job in jobs)]
     if not jobs:
         sentences.append("No plugin in use takes this kind of file, or the routes leave it out (`sensorium plugins`).")
-    state = next((state for state in ("running", "queued", "failed") if any(job.state == state for job in jobs)), "done")
+    states = {job.state for job in jobs}
+    state = next((state for state in MOST_OPEN if state in states), "done")
     if state == "queued" and facts.running is None:
         sentences.append("No host runs. Start one with `sensorium run`.")
     if state == "queued" and facts.leases.paused:
         sentences.append("The host is paused. `sensorium resume` goes on.")
     return Explanation(
         subject=query, state=state, sentences=sentences, event=event_id, jobs=jobs, holder=_holder(jobs, facts)
-    )  # type: ignore[arg-type]  # the states are among those of an explanation
+    )
 
 
 def _arrived(arrivals: Sequence[Row]) -> str:
@@ -118,7 +125,7 @@ def _arrived(arrivals: Sequence[Row]) -> str:
 
 
 async def _job(row: Row, facts: Facts) -> JobExplanation:
-    running = any(job.seq == row["seq"] for job in facts.dispatcher.running.values())
+    running = row["seq"] in facts.dispatcher.running(row["plugin"])
     ahead = await facts.journal.row("jobs_ahead", plugin=row["plugin"], seq=row["seq"])
     error = error_of(row)
     failed = row["state"] == "failed"

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import os
+import stat
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hooks import API_VERSION
+from hooks import API_VERSION, InvalidPlugin
 from hooks.results import Embedding
+from host.errors import JournalError
 from host.journal import Journal, Statement
 from host.library import Library, hash_file
 from host.plugin_manager import Plugin
@@ -39,6 +42,20 @@ class Outcome:
     job: Job
     findings: list[Finding] = field(default_factory=list)
     failure: str = ""
+
+
+def finding_of(plugin: str, body: dict[str, Any], blob: bytes | None) -> Finding:
+    """A result as a worker sent it, if the journal can keep it: a plugin's own class may say anything."""
+    kind, version, data = body.get("type"), body.get("version"), body.get("data")
+    if not (isinstance(kind, str) and isinstance(version, int) and isinstance(data, dict)):
+        problem = "its type should be text, its version a number, its data an object"
+    elif kind == Embedding.type and not isinstance(data.get("space"), str):
+        problem = "an embedding must name its space"
+    elif kind == Embedding.type and (not blob or len(blob) % 4):
+        problem = "an embedding must have a vector of float32 numbers"
+    else:
+        return Finding(kind, version, data, blob)
+    raise InvalidPlugin(f"{plugin} sent a result that cannot be kept: {problem}.")
 
 
 def result_rows(outcomes: Iterable[Outcome], provenance: dict[str, Any], library: Library) -> list[Statement]:
@@ -94,17 +111,18 @@ async def _file_digest(path: Path, journal: Journal) -> str | None:
         status = os.stat(path)
     except OSError:
         return None
+    if not stat.S_ISREG(status.st_mode):
+        return None
     mark = f"{status.st_size}.{status.st_mtime_ns}"
     known = await journal.row("model_file", path=str(path))
     if known is not None and known["mark"] == mark:
         return str(known["sha256"])
     sha256 = await asyncio.to_thread(_hash_path, path)
-    await journal.write(Statement("remember_model_file", [{"path": str(path), "mark": mark, "sha256": sha256}]))
+    with contextlib.suppress(JournalError):  # a convenience: it is read again the next time
+        await journal.write(Statement("remember_model_file", [{"path": str(path), "mark": mark, "sha256": sha256}]))
     return sha256
 
 
 def _hash_path(path: Path) -> str:
     with path.open("rb") as file:
         return hash_file(file.fileno())[0]
-
-

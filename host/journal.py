@@ -115,7 +115,10 @@ class Journal:
                 for unit in group:
                     await self._commit([unit])
                 return
-            _resolve(group, JournalError(f"The journal {self.path} refused a write: {error}.", _hint(error)))
+            # Disk full and I/O errors are operational; what breaks a constraint is wrong the next time, too.
+            passing = isinstance(error, sqlite3.OperationalError)
+            message = f"The journal {self.path} refused a write: {error}."
+            _resolve(group, JournalError(message, _hint(error), passing=passing))
         except BaseException:
             _resolve(group, JournalError(f"The journal {self.path} was closed before a write was committed."))
             raise
@@ -166,21 +169,46 @@ def _hint(error: sqlite3.Error) -> str:
 
 
 @contextlib.asynccontextmanager
-async def open_journal(path: Path) -> AsyncIterator[Journal]:
+async def open_journal(path: Path, *, read_only: bool = False) -> AsyncIterator[Journal]:
     """The journal at `path`, created or migrated as needed; the caller runs `run_writer`.
 
-    Raises JournalError when the file is not a journal, or is of a newer version.
+    With `read_only` nothing is created or changed, also beside a host that writes; a journal that is not there is an
+    empty one. Raises JournalError when the file is not a journal, or is of another version that cannot be migrated.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        async with aiosqlite.connect(path, isolation_level=None) as writer:
-            await _prepare(writer, PRAGMAS)
-            await _migrate(path, writer)
-            async with aiosqlite.connect(path, isolation_level=None) as reader:
-                await _prepare(reader, READER_PRAGMAS)
-                yield Journal(path, writer, reader)
+        async with _open_to_read(path) if read_only else _open_to_write(path) as journal:
+            yield journal
     except (sqlite3.Error, OSError) as error:
         raise JournalError(f"The journal {path} cannot be used: {error}.", "Run `sensorium doctor`.") from error
+
+
+@contextlib.asynccontextmanager
+async def _open_to_write(path: Path) -> AsyncIterator[Journal]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    async with aiosqlite.connect(path, isolation_level=None) as writer:
+        await _prepare(writer, PRAGMAS)
+        await _migrate(path, writer)
+        async with aiosqlite.connect(path, isolation_level=None) as reader:
+            await _prepare(reader, READER_PRAGMAS)
+            yield Journal(path, writer, reader)
+
+
+@contextlib.asynccontextmanager
+async def _open_to_read(path: Path) -> AsyncIterator[Journal]:
+    if not path.exists():  # noqa: ASYNC240 - one look, before anything runs
+        async with aiosqlite.connect(":memory:", isolation_level=None) as empty:
+            await _prepare(empty, ())
+            await _migrate(path, empty)
+            yield Journal(path, empty, empty)
+        return
+    async with aiosqlite.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None) as reader:
+        await _prepare(reader, READER_PRAGMAS)
+        if (version := await _version(reader)) != len(_scripts()):
+            raise JournalError(
+                f"The journal {path} has version {version}; this Sensorium reads {len(_scripts())}.",
+                "`sensorium run` brings an older one up to date; a newer one needs the newer Sensorium.",
+            )
+        yield Journal(path, reader, reader)
 
 
 async def _prepare(connection: aiosqlite.Connection, pragmas: Iterable[str]) -> None:
@@ -190,9 +218,7 @@ async def _prepare(connection: aiosqlite.Connection, pragmas: Iterable[str]) -> 
 
 
 async def _migrate(path: Path, connection: aiosqlite.Connection) -> None:
-    scripts = sorted(entry.name for entry in resources.files("host.sql").iterdir() if re.match(r"\d{4}_", entry.name))
-    rows = list(await connection.execute_fetchall("PRAGMA user_version"))
-    version = int(rows[0][0])
+    scripts, version = _scripts(), await _version(connection)
     if version > len(scripts):
         raise JournalError(
             f"The journal {path} has version {version}; this Sensorium knows {len(scripts)}.",
@@ -201,3 +227,12 @@ async def _migrate(path: Path, connection: aiosqlite.Connection) -> None:
     for number, script in enumerate(scripts[version:], start=version + 1):
         text = resources.files("host.sql").joinpath(script).read_text()
         await connection.executescript(f"BEGIN IMMEDIATE;\n{text}\nPRAGMA user_version = {number};\nCOMMIT;")
+
+
+def _scripts() -> list[str]:
+    return sorted(entry.name for entry in resources.files("host.sql").iterdir() if re.match(r"\d{4}_", entry.name))
+
+
+async def _version(connection: aiosqlite.Connection) -> int:
+    rows = list(await connection.execute_fetchall("PRAGMA user_version"))
+    return int(rows[0][0])

@@ -13,12 +13,12 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from importlib import metadata
-from typing import Any
+from typing import Any, cast
 
 import pluggy
 from pydantic import BaseModel
 
-from hooks import API_VERSION, ModelSpec, SensoriumError
+from hooks import API_VERSION, InvalidPlugin, Kind, ModelSpec, SensoriumError
 from hooks.events import HOOK_OF_KIND
 from hooks.worker import NoSettings, plugin_manager, resolve
 from host.errors import ConfigError
@@ -67,6 +67,7 @@ class Unusable:
     distribution: str
     problem: str
     disabled: bool = False
+    api: str = str(API_VERSION)
 
 
 class PluginRegistry:
@@ -87,10 +88,7 @@ class PluginRegistry:
             return found
         for plugin in self.usable.values():
             if "identify" in plugin.hooks:
-                try:
-                    found = plugin.manager.hook.identify(head=head, name=name)
-                except Exception as error:  # the plugin boundary
-                    log.warning("plugin failed to identify", plugin=plugin.name, error=repr(error))
+                found = _identity(plugin, head, name)
                 if found is not None:
                     return found
         return None
@@ -100,59 +98,83 @@ class PluginRegistry:
         return [plugin for plugin in self.usable.values() if "embed_query" in plugin.hooks]
 
 
+def _identity(plugin: Plugin, head: bytes, name: str) -> Identity | None:
+    try:
+        found = plugin.manager.hook.identify(head=head, name=name)
+    except Exception as error:  # noqa: BLE001 - the plugin boundary
+        log.warning("plugin failed to identify", plugin=plugin.name, error=repr(error))
+        return None
+    if found is None:
+        return None
+    match found:
+        case (str(kind), str(media_type)) if kind in HOOK_OF_KIND:
+            return cast(Kind, kind), media_type
+    log.warning("plugin identified something unknown", plugin=plugin.name, said=repr(found)[:200])
+    return None
+
+
 def find_plugins(configured: dict[str, dict[str, Any]], check_settings: CheckSettings) -> PluginRegistry:
-    """Import what is installed. Raises ConfigError for settings that do not fit, or that no plugin has."""
-    usable: list[Plugin] = []
+    """Import what is installed. Raises ConfigError for settings that do not fit the plugin's own class."""
+    usable: dict[str, Plugin] = {}
     unusable: list[Unusable] = []
-    points = {point.name: point for point in metadata.entry_points(group=GROUP)}
-    for name, point in sorted(points.items()):
-        found = _open(point, configured.get(name, {}), check_settings)
+    for point in sorted(metadata.entry_points(group=GROUP), key=lambda point: (point.name, _distribution(point))):
+        found = _open(point, configured.get(point.name, {}), check_settings)
+        if point.name in usable and isinstance(found, Plugin):
+            other = usable[point.name].distribution
+            found = _unusable(point, f"{other} has a plugin of that name, which is used. Uninstall one of them.")
         if isinstance(found, Plugin):
-            usable.append(found)
+            usable[point.name] = found
         else:
             unusable.append(found)
             if not found.disabled:
-                log.warning("plugin not used", plugin=name, reason=found.problem)
-    return PluginRegistry(usable, unusable)
+                log.warning("plugin not used", plugin=point.name, reason=found.problem)
+    return PluginRegistry(usable.values(), unusable)
 
 
 def _open(point: metadata.EntryPoint, table: dict[str, Any], check_settings: CheckSettings) -> Plugin | Unusable:
-    distribution = point.dist.name if point.dist else ""
-    version = point.dist.version if point.dist else ""
     if table.get("enabled", True) is False:
-        return Unusable(point.name, version, distribution, "switched off in the configuration", disabled=True)
+        return _unusable(point, "switched off in the configuration", disabled=True)
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # what a plugin prints must not break `--json`
-            return _describe(point, distribution, version, check_settings)
+            return _describe(point, check_settings)
     except ConfigError:
         raise
     except SensoriumError as error:
-        return Unusable(point.name, version, distribution, str(error))
-    except Exception as error:  # the plugin boundary: a plugin that cannot be imported is listed, not fatal
-        return Unusable(point.name, version, distribution, f"it failed to import: {type(error).__name__}: {error}")
+        return _unusable(point, str(error))
+    except ImportError as error:
+        return _unusable(point, f"it cannot be imported: {error}. Install what it needs.")
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the plugin boundary: it is listed, and the host runs on
+        return _unusable(point, f"it failed to start: {type(error).__name__}: {error}")
 
 
-def _describe(point: metadata.EntryPoint, distribution: str, version: str, check_settings: CheckSettings) -> Plugin | Unusable:
+def _unusable(point: metadata.EntryPoint, problem: str, **more: Any) -> Unusable:
+    return Unusable(point.name, point.dist.version if point.dist else "", _distribution(point), problem, **more)
+
+
+def _distribution(point: metadata.EntryPoint) -> str:
+    return point.dist.name if point.dist else ""
+
+
+def _describe(point: metadata.EntryPoint, check_settings: CheckSettings) -> Plugin | Unusable:
     plugin = resolve(point.value)
     api = getattr(plugin, "api", API_VERSION)
     if api != API_VERSION:
         problem = f"it is made for hook API {api}; this host speaks {API_VERSION}. Install a version that fits."
-        return Unusable(point.name, version, distribution, problem)
+        return _unusable(point, problem, api=str(api))
     manager = plugin_manager()
     manager.register(plugin, name=point.name)
     hooks = frozenset(caller.name for caller in manager.get_hookcallers(plugin) or () if caller.get_hookimpls())
     unknown = sorted(_unknown_hooks(manager, plugin))
     if unknown:
-        problem = f"it implements {', '.join(unknown)}, which hook API {API_VERSION} does not have."
-        return Unusable(point.name, version, distribution, problem)
-    settings = check_settings(point.name, manager.hook.settings_class() or NoSettings)
+        return _unusable(point, f"it implements {', '.join(unknown)}, which hook API {API_VERSION} does not have.")
+    settings = check_settings(point.name, _settings_class(manager, point.name))
     spec = manager.hook.model_spec(settings=settings) if "model_spec" in hooks else None
     if spec is not None and not isinstance(spec, ModelSpec):
-        return Unusable(point.name, version, distribution, f"model_spec returned {type(spec).__name__}, not a ModelSpec.")
+        return _unusable(point, f"model_spec returned {type(spec).__name__}, not a ModelSpec.")
     return Plugin(
         name=point.name,
-        version=version,
-        distribution=distribution,
+        version=point.dist.version if point.dist else "",
+        distribution=_distribution(point),
         module=point.value,
         hooks=hooks,
         settings=settings.model_dump(mode="json"),
@@ -162,6 +184,12 @@ def _describe(point: metadata.EntryPoint, distribution: str, version: str, check
     )
 
 
+def _settings_class(manager: pluggy.PluginManager, name: str) -> type[BaseModel]:
+    found = manager.hook.settings_class() or NoSettings
+    if not (isinstance(found, type) and issubclass(found, BaseModel)):
+        raise InvalidPlugin(f"settings_class of {name} returned {found!r}, not a class of pydantic.")
+    return found
+
+
 def _unknown_hooks(manager: pluggy.PluginManager, plugin: Any) -> set[str]:
     return {caller.name for caller in manager.get_hookcallers(plugin) or () if caller.spec is None}
-

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import json
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from host.journal import Journal, Row
@@ -51,18 +52,24 @@ class Request:
     answer: asyncio.Future[list[Any]]
 
 
-@dataclass(slots=True)
 class JobQueue:
-    """The queue of one plugin. What is taken is neither here nor read again, until it is put back."""
+    """The queue of one plugin: every job is in the journal, and at most once here: waiting, or taken.
 
-    plugin: str
-    journal: Journal
-    clock: Callable[[], float] = time.time
-    urgent: deque[Request] = field(default_factory=deque)
-    _window: deque[Job] = field(default_factory=deque)
-    _delayed: list[tuple[float, int, Job]] = field(default_factory=list)
-    cursor: int = 0
-    _more: bool = True
+    What is taken stays the queue's until it is put back or `finished`.
+    """
+
+    def __init__(self, plugin: str, journal: Journal, clock: Callable[[], float] = time.time) -> None:
+        self.plugin = plugin
+        self.urgent: deque[Request] = deque()
+        self.taken: dict[int, Job] = {}
+        self._journal = journal
+        self._clock = clock
+        self._window: deque[Job] = deque()
+        self._delayed: list[tuple[float, int, Job]] = []
+        self._waiting: set[int] = set()
+        self._reading = asyncio.Lock()
+        self._cursor = 0
+        self._more = True
 
     def __len__(self) -> int:
         self._release_due()
@@ -70,18 +77,19 @@ class JobQueue:
 
     @property
     def is_drained(self) -> bool:
-        """Whether nothing waits, here, later, or in the journal behind the window."""
-        return not (self._window or self._delayed or self._more or self.urgent)
+        """Whether nothing waits or is taken: not here, not later, not in the journal behind the window."""
+        return not (self._waiting or self.taken or self.urgent or self._more or self._reading.locked())
 
     @property
-    def oldest(self) -> float | None:
-        """Since when the first job has waited."""
+    def waited(self) -> float:
+        """For how many seconds the first job has waited."""
         self._release_due()
-        return self._window[0].ready if self._window else None
+        return max(0.0, self._clock() - self._window[0].ready) if self._window else 0.0
 
-    def next_due(self) -> float | None:
-        """When the next delayed job may be tried again."""
-        return self._delayed[0][0] if self._delayed else None
+    @property
+    def due_in(self) -> float | None:
+        """In how many seconds the next delayed job may be tried again."""
+        return max(0.0, self._delayed[0][0] - self._clock()) if self._delayed else None
 
     def expect_more(self) -> None:
         """New jobs were committed."""
@@ -89,49 +97,78 @@ class JobQueue:
 
     async def fill(self) -> None:
         """Read on in the journal until the window is full or there is no more."""
-        while self._more and len(self._window) < WINDOW:
-            self._more = False
-            rows = await self.journal.rows("queued_jobs", plugin=self.plugin, after=self.cursor, limit=WINDOW)
-            if len(rows) == WINDOW:
-                self._more = True
-            for row in rows:
-                self.cursor = max(self.cursor, row["seq"])
-            self.put_back(Job.of(self.plugin, row) for row in rows)
+        async with self._reading:
+            while self._more and len(self._window) < WINDOW:
+                self._more = False
+                rows = await self._journal.rows("queued_jobs", plugin=self.plugin, after=self._cursor, limit=WINDOW)
+                self._more = self._more or len(rows) == WINDOW
+                self._cursor = max((row["seq"] for row in rows), default=self._cursor)
+                self._add(rows)
+
+    async def bring_back(self, seqs: list[int]) -> None:
+        """Jobs that were failed or done were queued again; what lies ahead is found by reading on."""
+        async with self._reading:
+            rows = await self._journal.rows("jobs_by_seq", seqs=json.dumps(seqs))
+            self._add(row for row in rows if row["seq"] <= self._cursor)
+            self._more = True
 
     def take(self, limit: int) -> list[Job]:
-        """The next jobs of one kind, oldest first; one that must be alone comes alone."""
+        """The oldest job and its next of the same kind, up to `limit`; one that must be alone comes alone."""
         self._release_due()
-        taken: list[Job] = []
-        while self._window and len(taken) < limit and _may_share(taken, self._window[0]):
-            taken.append(self._window.popleft())
-        return taken
+        batch: list[Job] = []
+        left: deque[Job] = deque()
+        while self._window and len(batch) < limit:
+            job = self._window.popleft()
+            (batch if not batch or _may_share(batch[0], job) else left).append(job)
+        self._window.extendleft(reversed(left))
+        return self._hand_out(batch)
 
     def take_all(self) -> list[Job]:
-        """Everything that is here, delayed or not."""
-        taken = [*self._window, *(job for _, _, job in self._delayed)]
+        """Everything that waits here, delayed or not."""
+        jobs = [*self._window, *(job for _, _, job in self._delayed)]
         self._window.clear()
         self._delayed.clear()
-        return taken
+        return self._hand_out(jobs)
 
     def put_back(self, jobs: Iterable[Job], *, first: bool = False) -> None:
-        """Wait again: at the end, in front, or not before the job's time."""
-        now = self.clock()
-        ready = []
+        """Have taken jobs wait again, as they are now: at the end, in front, or not before their time."""
+        jobs = list(jobs)
+        self.finished(jobs)
+        self._insert(jobs, first=first)
+
+    def finished(self, jobs: Iterable[Job]) -> None:
+        """Forget jobs that were taken: they are done or failed in the journal."""
         for job in jobs:
+            self.taken.pop(job.seq, None)
+
+    def _hand_out(self, jobs: list[Job]) -> list[Job]:
+        for job in jobs:
+            self._waiting.discard(job.seq)
+            self.taken[job.seq] = job
+        return jobs
+
+    def _add(self, rows: Iterable[Row]) -> None:
+        """Take in what was read, but for what is here already: two reads may see the same row."""
+        new = (row for row in rows if row["seq"] not in self._waiting and row["seq"] not in self.taken)
+        self._insert([Job.of(self.plugin, row) for row in new], first=False)
+
+    def _insert(self, jobs: list[Job], *, first: bool) -> None:
+        now = self._clock()
+        ready = [job for job in jobs if job.not_before <= now]
+        for job in jobs:
+            self._waiting.add(job.seq)
             if job.not_before > now:
                 heapq.heappush(self._delayed, (job.not_before, job.seq, job))
-            else:
-                ready.append(job)
         if first:
             self._window.extendleft(reversed(ready))
         else:
             self._window.extend(ready)
 
     def _release_due(self) -> None:
-        now = self.clock()
+        now = self._clock()
         while self._delayed and self._delayed[0][0] <= now:
             self._window.append(heapq.heappop(self._delayed)[2])
 
 
-def _may_share(batch: list[Job], job: Job) -> bool:
-    return not batch or not (batch[0].alone or job.alone or batch[0].event["kind"] != job.event["kind"])
+def _may_share(first: Job, job: Job) -> bool:
+    return not (first.alone or job.alone) and first.event["kind"] == job.event["kind"]

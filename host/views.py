@@ -149,11 +149,16 @@ class JobExplanation(View):
     advice: str = ""
 
 
+Whereabouts = Literal[
+    "unknown", "ignored", "refused", "settling", "taking", "queued", "running", "done", "failed", "paused"
+]
+
+
 class Explanation(View):
     """Why a file is where it is: sentences for people, and the facts they were made of."""
 
     subject: str
-    state: Literal["unknown", "ignored", "refused", "settling", "taking", "queued", "running", "done", "failed", "paused"]
+    state: Whereabouts
     sentences: list[str]
     rule: str = ""
     event: str | None = None

@@ -1,7 +1,7 @@
 """The host's side of a worker process.
 
-    new → started → loaded ⇄ running → ended        by `stop` (asked to unload, then killed after a grace)
-            └────────┴──────────┴─────→ ended        killed: time limit, or it died by itself
+new → started → loaded ⇄ running → ended        by `stop` (asked to unload, then killed after a grace)
+        └────────┴──────────┴─────→ ended        killed: time limit, or it died by itself
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import socket
 import sys
-import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from host.log import get_logger
 
 OUTPUT_LINES = 40
 OUTPUT_CHUNK = 64 * 1024
+OUTPUT_GRACE = 1.0
 STOP_GRACE = 10.0
 STREAM_LIMIT = 1024 * 1024
 
@@ -35,8 +36,8 @@ log = get_logger(__name__)
 class WorkerFailed(SensoriumError):
     """A request to a worker did not end well; `alive` says whether the worker can take the next one.
 
-    `code`: bad_input, unavailable, invalid_plugin, out_of_memory, exception (said by the plugin), and died, time_limit
-    (seen by the host).
+    `code`: bad_input, unavailable, invalid_plugin, out_of_memory, exception (said by the plugin); died, time_limit
+    (seen by the host); lost: the worker had ended before it took the request, whose fault that cannot be.
     """
 
     def __init__(self, code: str, message: str, hint: str = "", detail: str = "", *, alive: bool = False) -> None:
@@ -44,6 +45,11 @@ class WorkerFailed(SensoriumError):
         self.code = code
         self.detail = detail
         self.alive = alive
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What the journal keeps of it."""
+        return {"code": self.code, "message": self.message, "hint": self.hint, "detail": self.detail}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,20 +65,20 @@ class Launch:
 
 
 class Worker:
-    """One child process; one request at a time."""
+    """One child process; one request at a time. `on_exit` is called when the process ends without being told to."""
 
-    def __init__(self, launch: Launch) -> None:
+    def __init__(self, launch: Launch, on_exit: Callable[[], None] = lambda: None) -> None:
         self.launch = launch
-        self.loaded_in: float | None = None
         self.memory_mb = 0.0
-        self.used_at = time.monotonic()
+        self._on_exit = on_exit
         self._output: deque[str] = deque(maxlen=OUTPUT_LINES)
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
-        self._drain: asyncio.Task[None] | None = None
+        self._helpers: list[asyncio.Task[None]] = []
         self._to_worker = Arena.create()
         self._from_worker = Arena.create()
+        self._ended = False
 
     @property
     def pid(self) -> int:
@@ -80,25 +86,36 @@ class Worker:
         return self._process.pid if self._process else 0
 
     async def start(self) -> None:
-        """Start the process; it knows nothing yet."""
+        """Start the process; it knows nothing yet. Raises OSError."""
         ours, theirs = socket.socketpair()
-        with theirs:
-            descriptors = {"socket": theirs.fileno(), "inbound": self._to_worker.fd, "outbound": self._from_worker.fd}
-            flags = [f"--{name}={number}" for name, number in descriptors.items()]
-            self._process = await asyncio.create_subprocess_exec(
-                str(self.launch.spec.python or sys.executable),
-                "-m",
-                "hooks.worker",
-                *flags,
-                f"--parent={os.getpid()}",
-                pass_fds=tuple(descriptors.values()),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-                env=environment(self.launch.device),
-            )
-        self._reader, self._writer = await asyncio.open_unix_connection(sock=ours, limit=STREAM_LIMIT)
-        self._drain = asyncio.create_task(self._drain_output(), name=f"output-{self.launch.plugin}")
+        try:
+            with theirs:
+                self._process = await self._spawn(theirs.fileno())
+            self._reader, self._writer = await asyncio.open_unix_connection(sock=ours, limit=STREAM_LIMIT)
+        except BaseException:
+            ours.close()
+            raise
+        name = self.launch.plugin
+        self._helpers = [
+            asyncio.create_task(self._drain_output(self._process), name=f"output-{name}"),
+            asyncio.create_task(self._watch(self._process), name=f"watch-{name}"),
+        ]
+
+    async def _spawn(self, connection: int) -> asyncio.subprocess.Process:
+        descriptors = {"socket": connection, "inbound": self._to_worker.fd, "outbound": self._from_worker.fd}
+        return await asyncio.create_subprocess_exec(
+            str(self.launch.spec.python or sys.executable),
+            "-m",
+            "hooks.worker",
+            *(f"--{name}={number}" for name, number in descriptors.items()),
+            f"--parent={os.getpid()}",
+            pass_fds=tuple(descriptors.values()),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env=environment(self.launch.device),
+            process_group=0,  # what a plugin starts is ended with it, and Ctrl-C is the host's alone
+        )
 
     async def load(self) -> None:
         """Have the model loaded. Raises WorkerFailed."""
@@ -113,80 +130,102 @@ class Worker:
             "scratch": str(launch.scratch),
         }
         launch.scratch.mkdir(parents=True, exist_ok=True)
-        async for message in self.request(body, limit=launch.spec.load_time_limit, last="loaded"):
-            self.loaded_in = message.body["seconds"]
-            self.memory_mb = message.body["memory_mb"]
+        await self.request(body, limit=launch.spec.load_time_limit, last="loaded")
 
     async def request(
-        self, body: dict[str, Any], *, limit: float, last: str = "done", blobs: Iterable[wire.Buffer] = ()
-    ) -> AsyncIterator[Message]:
-        """Send a request and yield its answers, the `last` one included. Blobs are valid until the next request.
+        self,
+        body: dict[str, Any],
+        *,
+        limit: float,
+        each: Callable[[Message], None] = lambda message: None,
+        last: str = "done",
+        blobs: Sequence[wire.Buffer] = (),
+    ) -> None:
+        """Send a request; `each` is called with every answer before the `last`. Its blobs are to be copied there.
 
-        Raises WorkerFailed: with `alive` when the plugin raised, else the process is ended when it is raised.
+        Raises WorkerFailed: `alive` when the plugin raised, else the process has ended by then.
         """
         try:
             async with asyncio.timeout(limit):
                 await self._send(Message(body, list(blobs)))
-                while True:
-                    message = await self._receive()
+                while (message := await self._receive()).op != last:
                     if message.op == "error":
                         raise _said(message)
-                    self.memory_mb = message.body.get("memory_mb", self.memory_mb)
-                    yield message
-                    if message.op == last:
-                        break
+                    each(message)
+                self.memory_mb = message.body["memory_mb"]
         except TimeoutError:
             await self.kill()
-            raise WorkerFailed(
-                "time_limit",
-                f"{self.launch.plugin} did not finish within {limit:g} s and was ended.",
-                "Raise the plugin's time limit if the work really takes that long.",
-                self.last_words(),
-            ) from None
+            raise self._overdue(limit) from None
         except (EOFError, ConnectionError, WireError) as error:
             await self.kill()
             raise self._died(error) from None
-        finally:
-            self.used_at = time.monotonic()
 
     async def stop(self) -> None:
         """Have the process exit; kill it when it does not within the grace."""
-        if self._process is None or self._process.returncode is not None:
-            return await self.kill()
         with contextlib.suppress(TimeoutError, ConnectionError):
             async with asyncio.timeout(STOP_GRACE):
+                self._on_exit = lambda: None
                 await self._send(Message({"op": "unload"}))
-                await self._process.wait()
+                await self._exited()
         await self.kill()
 
     async def kill(self) -> None:
         """End the process now, and return when it is gone and its memory is free."""
-        if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
-            await self._process.wait()
-        if self._drain is not None:
-            await self._drain
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        self._on_exit = lambda: None
+        self.kill_soon()
+        await self._exited()
+        if self._helpers:
+            await asyncio.wait(self._helpers, timeout=OUTPUT_GRACE)  # somebody else may hold the pipe open
+            for helper in self._helpers:
+                helper.cancel()
+        if not self._ended:
+            self._ended = True
             self._to_worker.close()
             self._from_worker.close()
+            if self._writer is not None:
+                self._writer.close()
+
+    def kill_soon(self) -> None:
+        """Send the signal that ends the process and what it has started, and do not wait."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
 
     def last_words(self) -> str:
         """The end of what the process printed."""
         return "\n".join(self._output)
 
+    async def _exited(self) -> None:
+        if self._process is not None:
+            await self._process.wait()
+
+    async def _watch(self, process: asyncio.subprocess.Process) -> None:
+        await process.wait()
+        self._on_exit()
+
+    def _overdue(self, limit: float) -> WorkerFailed:
+        return WorkerFailed(
+            "time_limit",
+            f"{self.launch.plugin} did not finish within {limit:g} s and was ended.",
+            "Raise the plugin's time limit if the work really takes that long.",
+            self.last_words(),
+        )
+
     def _died(self, error: Exception) -> WorkerFailed:
+        """A reset or a failed send says that the request was never read (unix(7)); the stream's end, that it was."""
         code = self._process.returncode if self._process else None
-        how = f"by signal {-code}" if code is not None and code < 0 else f"with exit code {code}"
+        killed_by = -code if code is not None and code < 0 else 0
+        how = f"by signal {killed_by} ({_signal_name(killed_by)})" if killed_by else f"with exit code {code}"
         if isinstance(error, WireError):
             how = f"after it sent something unreadable ({error})"
         hint = "Its last words are in the details." if self._output else ""
-        return WorkerFailed("died", f"The worker of {self.launch.plugin} ended {how}.", hint, self.last_words())
+        if killed_by == signal.SIGKILL and not isinstance(error, WireError):
+            hint = "Something killed it; mostly that is the system when memory runs out."
+        kind = "lost" if isinstance(error, ConnectionError) else "died"
+        return WorkerFailed(kind, f"The worker of {self.launch.plugin} ended {how}.", hint, self.last_words())
 
     async def _send(self, message: Message) -> None:
-        if self._writer is None:
+        if self._writer is None or self._reader is None or self._reader.at_eof():
             raise ConnectionError("the worker is not running")
         self._to_worker.reset()
         self._writer.writelines(wire.encode(message, self._to_worker))
@@ -199,10 +238,9 @@ class Worker:
         payload = memoryview(await self._reader.readexactly(head + inline))
         return wire.decode(payload[:head], payload[head:], self._from_worker)
 
-    async def _drain_output(self) -> None:
+    async def _drain_output(self, process: asyncio.subprocess.Process) -> None:
         """Read what the process prints, so that it never blocks on a full pipe; keep the end of it."""
-        stdout = self._process.stdout if self._process else None
-        while stdout is not None and (chunk := await stdout.read(OUTPUT_CHUNK)):
+        while process.stdout is not None and (chunk := await process.stdout.read(OUTPUT_CHUNK)):
             lines = chunk.decode("utf-8", "replace").splitlines()
             self._output.extend(line[:500] for line in lines if line.strip())
             for line in lines[-5:]:
@@ -212,6 +250,13 @@ class Worker:
 def _said(message: Message) -> WorkerFailed:
     body = message.body
     return WorkerFailed(body["code"], body["message"], body["hint"], body["detail"], alive=True)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "unknown"
 
 
 def environment(device: Device) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The devices of this machine: GPUs as NVML sees them, the CPU with a memory budget, and 'light' for work without a model."""
+"""The devices of this machine: GPUs as NVML sees them, the CPU with a budget, and 'light' for work without a model."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ def _gpus(reserve_mb: int, threads: int) -> list[Device]:
     except pynvml.NVMLError:
         return []
     try:
-        return [_gpu(pynvml.nvmlDeviceGetHandleByIndex(index), index, reserve_mb, threads) for index in range(pynvml.nvmlDeviceGetCount())]
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+        return [_gpu(handle, index, reserve_mb, threads) for index, handle in enumerate(handles)]
     finally:
         pynvml.nvmlShutdown()
 

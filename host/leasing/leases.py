@@ -4,10 +4,13 @@ Everything happens on the event loop: a decision is made on the state that it ch
 run as tasks and report back by changing the state and asking again.
 
     unloaded → loading → ready ⇄ busy
-        ↑         ↓        ↓       ↓       loading, busy → unloaded: the worker died or was killed
-        └─────────┴── unloading ←──┘
+        ↑         ↓        ↓       ↓       loading, busy → unloaded: the worker could not load, died or was killed
+        └─────────┴── unloading ←──┘       busy → unloading: it is to go on on another device
 
 A lease is one turn of one model on one device. Its fencing number only grows, over restarts too.
+
+Out of memory is a ladder: the device for itself, then, for a model that may choose, the CPU; whose work it was goes
+back to its own device when that work is done.
 """
 
 from __future__ import annotations
@@ -15,11 +18,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from hooks.model import Device, ModelSpec
+from host.errors import JournalError
 from host.journal import Journal, Statement
 from host.leasing import policy
 from host.log import get_logger
@@ -28,18 +33,18 @@ log = get_logger(__name__)
 
 
 class LoadError(Exception):
-    """Loading failed; what waits for the model was told. `retry_at` is when to try again, by the clock."""
+    """Loading failed; what waits for the model was told. `retry_after` is how many seconds to leave it alone."""
 
-    def __init__(self, retry_at: float) -> None:
-        super().__init__(retry_at)
-        self.retry_at = retry_at
+    def __init__(self, retry_after: float) -> None:
+        super().__init__(retry_after)
+        self.retry_after = retry_after
 
 
 class Effects(Protocol):
     """What the leases have done by others; each returns when it is done."""
 
-    async def load(self, model: str, device: Device) -> float | None:
-        """Start a worker and load; returns the memory in MB that it took, if that was measured. Raises LoadError."""
+    async def load(self, model: str, device: Device) -> None:
+        """Start a worker and load. Raises LoadError. Cancelled when the host ends; no worker is left then."""
 
     async def run_batch(self, model: str, fence: int) -> bool:
         """Run one batch; False when the worker is gone afterwards."""
@@ -53,12 +58,20 @@ class Effects(Protocol):
     def pid(self, model: str) -> int:
         """The process id of the model's worker."""
 
+    def peak_mb(self, model: str) -> float | None:
+        """The most memory that the model's worker has had, in MB; None where that is not measured."""
+
 
 @dataclass(slots=True)
 class Slot:
-    """What is known of a model: its spec, its state, its demand, and what was measured."""
+    """What is known of a model: its spec, its state, its demand, and what was measured.
+
+    `home` is the device that was chosen for it, `device` where it is now. `rung` says how far its last work has come on
+    the ladder after an out-of-memory: 0 not at all, 1 the device for itself, 2 on the CPU.
+    """
 
     spec: ModelSpec
+    home: Device
     device: Device
     state: policy.State = "unloaded"
     waiting: int = 0
@@ -69,6 +82,14 @@ class Slot:
     retry_at: float = 0.0
     load_seconds: float | None = None
     measured_mb: float | None = None
+    rung: int = 0
+    loading: asyncio.Task[None] | None = None
+
+    @property
+    def memory_mb(self) -> float:
+        """The best known footprint; what fitted its device once is never taken for too large to be loaded again."""
+        known = self.measured_mb or self.spec.memory_mb
+        return min(known, self.device.memory_mb) if self.spec.memory_mb <= self.device.memory_mb else known
 
 
 @dataclass(slots=True)
@@ -88,22 +109,25 @@ class _Ground:
 
 
 class Leases:
-    """Grants the devices to models, one at a time each."""
+    """The actor; `run` is its life."""
 
     def __init__(
         self,
         devices: Sequence[Device],
         journal: Journal,
-        *,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        record: bool = True,
     ) -> None:
         self._grounds = {device.name: _Ground(device) for device in devices}
         self._slots: dict[str, Slot] = {}
         self._journal = journal
+        self._record_them = record
         self._clock = clock
         self._changed = asyncio.Event()
         self._fence = 0
         self._effects: Effects | None = None
+        self._tasks: asyncio.TaskGroup | None = None
         self._closing = False
         self.paused = False
 
@@ -126,48 +150,76 @@ class Leases:
         turn = self._grounds[self._slots[model].device.name].turn
         return turn is not None and turn.model == model and turn.fence == fence
 
+    # -- what it is told ---------------------------------------------------------------------------------------------
+
     def add(self, name: str, spec: ModelSpec) -> None:
         """Make a model known; its device is chosen here, once."""
         device = place(spec, self.devices)
         self._grounds.setdefault(device.name, _Ground(device))
-        self._slots[name] = Slot(spec, device)
+        self._slots[name] = Slot(spec, device, device)
 
-    def demand(self, model: str, waiting: int, urgent: int, oldest: float) -> None:
-        """Say how many jobs wait for a model, and since when (by the clock)."""
+    def demand(self, model: str, waiting: int, urgent: int, waited: float) -> None:
+        """Say how many jobs wait for a model, and how many seconds the oldest has waited."""
         slot = self._slots[model]
-        slot.waiting, slot.urgent, slot.oldest = waiting, urgent, oldest
+        slot.waiting, slot.urgent, slot.oldest = waiting, urgent, self._clock() - waited
         self._changed.set()
 
     def pause(self, paused: bool) -> None:
-        """Give no new work, or go on; what runs is finished."""
+        """Start no jobs, or go on; what runs is finished, and what somebody waits for is still done."""
         self.paused = paused
         self._changed.set()
 
+    def lost(self, model: str) -> None:
+        """The worker of a model ended by itself. One that is at work is found out about by its work."""
+        if self._slots[model].state == "ready":
+            self._begin(policy.Unload(model, "its worker ended by itself"))
+
+    def relieve(self, model: str) -> str | None:
+        """After an out-of-memory: take the next step of the ladder and say it in words; None when there is none.
+
+        To be called by what loads or runs the model, before that returns.
+        """
+        slot = self._slots[model]
+        if slot.rung == 0:
+            slot.rung = 1
+            return f"alone on {slot.device.name}"
+        if slot.device.kind == "gpu" and slot.spec.device == "auto":
+            slot.rung = 2
+            if slot.state == "loading":  # it is the model that does not fit, and not the work: it need not try again
+                slot.home = self._cpu()
+            return "on the CPU"
+        slot.rung = 0
+        return None
+
     def close(self) -> None:
-        """Finish what runs, unload everything; `run` then ends."""
+        """Finish what runs, give up what loads, unload everything; `run` then ends."""
         self._closing = True
+        for slot in self._slots.values():
+            if slot.loading is not None:
+                slot.loading.cancel()
         self._changed.set()
 
+    # -- deciding ----------------------------------------------------------------------------------------------------
+
     async def run(self, effects: Effects) -> None:
-        """Decide and act until `close`; when it ends, no worker is left."""
-        self._effects = effects
+        """Decide and act until `close`; when it ends, no worker is left, and it may be run again."""
+        self._effects, self._closing = effects, False
         row = await self._journal.row("last_fence")
         self._fence = row["fence"] if row else 0
-        await self._journal.write(Statement("close_leases", [{"released": time.time()}]))
-        async with asyncio.TaskGroup() as tasks:
+        await self._note(Statement("close_leases", [{"released": time.time()}]))
+        async with asyncio.TaskGroup() as self._tasks:
             while not (self._closing and all(slot.state == "unloaded" for slot in self._slots.values())):
                 self._changed.clear()
-                await self._wait(self._act(tasks))
+                await self._wait(self._act())
 
-    def _act(self, tasks: asyncio.TaskGroup) -> float | None:
+    def _act(self) -> float | None:
         if self._closing:
-            ready = [name for name, slot in self._slots.items() if slot.state == "ready"]
-            for name in ready:
-                self._begin(policy.Unload(name, "the host ends"), tasks)
+            for name in [name for name, slot in self._slots.items() if slot.state == "ready"]:
+                self._begin(policy.Unload(name, "the host ends"))
             return None
-        decision = policy.decide(self._models(), self._devices(), self._clock(), paused=self.paused)
+        decision = policy.decide(self._models(), self._devices(), self._clock())
         for action in decision.actions:
-            self._begin(action, tasks)
+            self._begin(action)
         return decision.wake_at
 
     async def _wait(self, wake_at: float | None) -> None:
@@ -176,28 +228,104 @@ class Leases:
             async with asyncio.timeout(delay):
                 await self._changed.wait()
 
-    def _begin(self, action: policy.Action, tasks: asyncio.TaskGroup) -> None:
+    def _begin(self, action: policy.Action) -> None:
         slot = self._slots[action.model]
         if isinstance(action, policy.Refuse):
             slot.waiting = slot.urgent = 0
-            tasks.create_task(self._refuse(action), name=f"refuse-{action.model}")
+            self._changed.set()
+            self._spawn(self._refuse(action), f"refuse-{action.model}")
         elif isinstance(action, policy.Load):
             slot.state = "loading"
-            self._grant(action.model, tasks)
-            tasks.create_task(self._load(action.model, slot), name=f"load-{action.model}")
+            turn = self._grant(action.model, slot)
+            slot.loading = self._spawn(self._load(action.model, slot, turn), f"load-{action.model}")
+            slot.loading.add_done_callback(partial(self._load_ended, action.model))
         elif isinstance(action, policy.Unload):
             slot.state = "unloading"
-            tasks.create_task(self._unload(action, slot, tasks), name=f"unload-{action.model}")
+            self._spawn(self._unload(action, slot), f"unload-{action.model}")
         else:
             slot.state = "busy"
-            turn = self._grant(action.model, tasks)
-            tasks.create_task(self._run(action.model, slot, turn), name=f"run-{action.model}")
+            turn = self._grant(action.model, slot)
+            self._spawn(self._run(action.model, slot, turn), f"run-{action.model}")
 
-    def _grant(self, model: str, tasks: asyncio.TaskGroup) -> Turn:
-        ground = self._grounds[self._slots[model].device.name]
+    def _spawn(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
+        if self._tasks is None:
+            raise RuntimeError("The leases are not running.")
+        return self._tasks.create_task(work, name=name)
+
+    # -- carrying it out ---------------------------------------------------------------------------------------------
+
+    async def _load(self, model: str, slot: Slot, turn: Turn) -> None:
+        began = self._clock()
+        try:
+            await self._need().load(model, slot.device)
+        except LoadError as error:
+            slot.retry_at = self._clock() + error.retry_after
+            self._gone(model, slot, "it could not be loaded")
+            return
+        slot.state, slot.retry_at = "ready", 0.0
+        slot.idle_since = turn.began = self._clock()
+        slot.load_seconds = slot.idle_since - began
+        log.info("model loaded", model=model, device=slot.device.name, seconds=round(slot.load_seconds, 2))
+
+    def _load_ended(self, model: str, task: asyncio.Task[None]) -> None:
+        slot = self._slots[model]
+        slot.loading = None
+        if task.cancelled():  # maybe before it had begun
+            self._gone(model, slot, "the host ends")
+        self._changed.set()
+
+    async def _run(self, model: str, slot: Slot, turn: Turn) -> None:
+        rung = slot.rung
+        async with asyncio.TaskGroup() as records:
+            records.create_task(self._record(turn, slot.device), name=f"record-{model}")
+            alive = await self._need().run_batch(model, turn.fence)
+        slot.served = slot.idle_since = self._clock()
+        slot.measured_mb = max(slot.measured_mb or 0.0, self._need().peak_mb(model) or 0.0) or None
+        if slot.rung <= rung:  # no further step was taken: what needed the last one is done
+            slot.rung = 0
+        if not alive:
+            self._gone(model, slot, "its worker ended")
+        elif slot.device != self._target(slot):
+            self._begin(policy.Unload(model, f"it goes to {self._target(slot).name}"))
+        else:
+            slot.state = "ready"
+        self._changed.set()
+
+    async def _unload(self, action: policy.Unload, slot: Slot) -> None:
+        await self._need().unload(action.model)
+        log.info("model unloaded", model=action.model, device=slot.device.name, reason=action.reason)
+        self._gone(action.model, slot, action.reason)
+        self._changed.set()
+
+    async def _refuse(self, action: policy.Refuse) -> None:
+        await self._need().refuse(action.model, action.reason)
+        self._changed.set()
+
+    def _gone(self, model: str, slot: Slot, reason: str) -> None:
+        """No worker holds the model any more."""
+        ground = self._grounds[slot.device.name]
+        if ground.turn is not None and ground.turn.model == model:
+            self._release(ground, reason)
+        slot.state, slot.device = "unloaded", self._target(slot)
+
+    def _target(self, slot: Slot) -> Device:
+        return self._cpu() if slot.rung == 2 else slot.home
+
+    def _cpu(self) -> Device:
+        return next(device for device in self.devices if device.kind == "cpu")
+
+    def _need(self) -> Effects:
+        if self._effects is None:
+            raise RuntimeError("The leases are not running.")
+        return self._effects
+
+    # -- the leases themselves ---------------------------------------------------------------------------------------
+
+    def _grant(self, model: str, slot: Slot) -> Turn:
+        ground = self._grounds[slot.device.name]
         if ground.turn is not None and ground.turn.model == model:
             return ground.turn
-        self._release(ground, f"turn of {model}", tasks)
+        self._release(ground, f"turn of {model}")
         self._fence += 1
         ground.turn = Turn(self._fence, model, self._clock())
         return ground.turn
@@ -207,61 +335,35 @@ class Leases:
         if not turn.recorded:
             turn.recorded = True
             row = {"fence": turn.fence, "device": device.name, "model": turn.model, "granted": time.time()}
-            await self._journal.write(Statement("grant_lease", [{**row, "pid": self._need().pid(turn.model)}]))
+            await self._note(Statement("grant_lease", [{**row, "pid": self._need().pid(turn.model)}]))
 
-    def _release(self, ground: _Ground, reason: str, tasks: asyncio.TaskGroup) -> None:
+    def _release(self, ground: _Ground, reason: str) -> None:
         turn, ground.turn = ground.turn, None
         if turn is not None and turn.recorded:
             row = {"fence": turn.fence, "released": time.time(), "reason": reason}
-            tasks.create_task(self._journal.write(Statement("release_lease", [row])), name="release-lease")
+            self._spawn(self._note(Statement("release_lease", [row])), "release-lease")
 
-    async def _load(self, model: str, slot: Slot) -> None:
-        began = self._clock()
+    async def _note(self, statement: Statement) -> None:
+        """The history of the leases holds nothing up: on a full disk it has gaps, and the results wait."""
+        if not self._record_them:
+            return
         try:
-            measured = await self._need().load(model, slot.device)
-        except LoadError as error:
-            slot.state, slot.retry_at = "unloaded", error.retry_at
-        else:
-            slot.state, slot.load_seconds = "ready", self._clock() - began
-            slot.measured_mb = measured or slot.measured_mb
-            slot.idle_since, slot.retry_at = self._clock(), 0.0
-            log.info("model loaded", model=model, device=slot.device.name, seconds=round(slot.load_seconds, 2))
-        self._changed.set()
+            await self._journal.write(statement)
+        except JournalError as error:
+            if not error.passing:
+                raise
+            log.warning("a lease is not recorded", reason=str(error))
 
-    async def _run(self, model: str, slot: Slot, turn: Turn) -> None:
-        async with asyncio.TaskGroup() as records:
-            records.create_task(self._record(turn, slot.device), name=f"record-{model}")
-            alive = await self._need().run_batch(model, turn.fence)
-        slot.state = "ready" if alive else "unloaded"
-        slot.served = slot.idle_since = self._clock()
-        self._changed.set()
-
-    async def _unload(self, action: policy.Unload, slot: Slot, tasks: asyncio.TaskGroup) -> None:
-        await self._need().unload(action.model)
-        slot.state = "unloaded"
-        ground = self._grounds[slot.device.name]
-        if ground.turn is not None and ground.turn.model == action.model:
-            self._release(ground, action.reason, tasks)
-        log.info("model unloaded", model=action.model, device=slot.device.name, reason=action.reason)
-        self._changed.set()
-
-    async def _refuse(self, action: policy.Refuse) -> None:
-        await self._need().refuse(action.model, action.reason)
-        self._changed.set()
-
-    def _need(self) -> Effects:
-        if self._effects is None:
-            raise RuntimeError("The leases are not running.")
-        return self._effects
+    # -- what the policy sees ----------------------------------------------------------------------------------------
 
     def _models(self) -> list[policy.Model]:
         return [
             policy.Model(
                 name=name,
                 device=slot.device.name,
-                memory_mb=slot.measured_mb or slot.spec.memory_mb,
+                memory_mb=slot.memory_mb,
                 state=slot.state,
-                waiting=slot.waiting,
+                waiting=0 if self.paused else slot.waiting,
                 urgent=slot.urgent,
                 since=max(slot.oldest, slot.served),
                 idle_since=slot.idle_since,
@@ -269,6 +371,7 @@ class Leases:
                 load_seconds=slot.load_seconds or 1.0,
                 keep_alive=slot.spec.keep_alive,
                 pin=slot.spec.pin,
+                cramped=slot.rung > 0,
             )
             for name, slot in self._slots.items()
         ]

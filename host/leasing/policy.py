@@ -1,22 +1,25 @@
 """The choice: a pure function from what waits, what is resident and the time to what to do next.
 
 Invariants
-  1. One model computes, loads or leaves on a device at a time.
-  2. What is resident on a device never exceeds its budget, by the best known footprints.
+  1. One model computes or loads on a device at a time, and none while one leaves it.
+  2. What is resident on a device never exceeds its budget, by the best known footprints; what outgrew it makes room.
   3. A busy model is never evicted, a pinned one never leaves.
   4. A model that can never fit is refused before anything is evicted for it.
   5. Nothing waits for ever: a model's turn ends after `QUANTUM` times what the change costs, and the next turn goes to
      the model that has waited longest. ('Oldest job first' would change models with nearly every job.)
   6. Urgent work (somebody waits for the answer) has the next batch.
+  7. A model without work leaves `keep_alive` after its last batch, also while others work.
+  8. A device is never idle while a model that may run or be loaded has work there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 QUANTUM = 10.0
+NEVER = float("inf")
 
 State = Literal["unloaded", "loading", "ready", "busy", "unloading"]
 
@@ -26,7 +29,8 @@ class Model:
     """A model as the policy sees it. Times are the clock's, in seconds.
 
     `since`: since when it waits for a turn (its oldest job came, or its last turn ended). `idle_since`: since when a
-    ready one has done nothing. `retry_at`: not to be loaded before, because loading failed.
+    ready one has done nothing. `retry_at`: not to be loaded before, because loading failed. `cramped`: it ran out of
+    memory, and has its device for itself at its next batch.
     """
 
     name: str
@@ -41,6 +45,7 @@ class Model:
     load_seconds: float = 1.0
     keep_alive: float = 300.0
     pin: bool = False
+    cramped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +82,7 @@ class Unload:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """Fail what waits for the model: it can never be loaded."""
+    """Fail what waits for the model: it can never be loaded. Its demand is gone with that: ask again at once."""
 
     model: str
     reason: str
@@ -94,23 +99,21 @@ class Decision:
     wake_at: float | None
 
 
-def decide(models: Sequence[Model], devices: Sequence[Device], now: float, *, paused: bool = False) -> Decision:
-    """What to do on every device; `paused` means that no new work is given to any model."""
+def decide(models: Sequence[Model], devices: Sequence[Device], now: float) -> Decision:
+    """What to do on every device."""
     actions: list[Action] = []
     moments: list[float] = []
     for device in devices:
         here = [model for model in models if model.device == device.name]
         if any(model.state in ("loading", "busy", "unloading") for model in here):
             continue
-        chosen = None if paused else choose(here, device, now)
-        if chosen is not None:
+        if expired := [model for model in here if _expires_at(model) <= now]:
+            actions.extend(Unload(model.name, "idle") for model in expired)
+        elif (chosen := choose(here, device, now)) is not None:
             actions.extend(serve(chosen, here, device))
-            continue
-        expired = [model for model in here if _expires_at(model) <= now]
-        actions.extend(Unload(model.name, "idle") for model in expired)
-        moments.extend(_expires_at(model) for model in here if _expires_at(model) > now)
-        moments.extend(model.retry_at for model in here if model.waiting + model.urgent and model.retry_at > now)
-    return Decision(tuple(actions), min((moment for moment in moments if moment != NEVER), default=None))
+        else:
+            moments.extend(_moments(here, now))
+    return Decision(tuple(actions), min(moments, default=None))
 
 
 def choose(models: Iterable[Model], device: Device, now: float) -> Model | None:
@@ -135,24 +138,39 @@ def quantum(challenger: Model) -> float:
 
 
 def serve(model: Model, models: Sequence[Model], device: Device) -> list[Action]:
-    """Run a resident model; else load it, or make room for it first, or refuse it."""
-    if model.state == "ready":
-        return [Run(model.name)]
-    residents = [other for other in models if other.state == "ready"]
-    pinned = sum(other.memory_mb for other in residents if other.pin)
-    if model.memory_mb + pinned > device.budget_mb:
+    """Make room for a model first where that is needed; then run or load it; refuse it when no room could be made."""
+    others = [other for other in models if other.state == "ready" and other.name != model.name]
+    pinned = sum(other.memory_mb for other in others if other.pin)
+    if model.state != "ready" and model.memory_mb + pinned > device.budget_mb:
         return [Refuse(model.name, _never_fits(model, device, pinned))]
-    free = device.budget_mb - sum(other.memory_mb for other in residents)
-    evicted: list[Action] = []
-    for other in sorted((other for other in residents if not other.pin), key=lambda other: other.idle_since):
-        if free >= model.memory_mb:
+    leaving = _leaving(model, others, device.budget_mb)
+    if leaving:
+        return [Unload(other.name, f"room for {model.name}") for other in leaving]
+    return [Run(model.name) if model.state == "ready" else Load(model.name)]
+
+
+def _leaving(model: Model, others: Sequence[Model], budget_mb: float) -> list[Model]:
+    """Who must go before the model may work: who was idle longest first, all of them when it is cramped."""
+    movable = sorted((other for other in others if not other.pin), key=lambda other: other.idle_since)
+    if model.cramped:
+        return movable
+    over = model.memory_mb + sum(other.memory_mb for other in others) - budget_mb
+    leaving = []
+    for other in movable:
+        if over <= 0:
             break
-        free += other.memory_mb
-        evicted.append(Unload(other.name, f"room for {model.name}"))
-    return evicted or [Load(model.name)]
+        over -= other.memory_mb
+        leaving.append(other)
+    return leaving
 
 
-NEVER = float("inf")
+def _moments(models: Iterable[Model], now: float) -> Iterator[float]:
+    """When something becomes possible or due without anything else happening."""
+    for model in models:
+        if model.retry_at > now and model.waiting + model.urgent:
+            yield model.retry_at
+        if _expires_at(model) != NEVER:
+            yield _expires_at(model)
 
 
 def _expires_at(model: Model) -> float:
@@ -162,5 +180,7 @@ def _expires_at(model: Model) -> float:
 
 
 def _never_fits(model: Model, device: Device, pinned: float) -> str:
+    if device.budget_mb <= 0:
+        return f"{model.name} needs {model.memory_mb:.0f} MB on a {device.name}, and there is none that may be used."
     beside = f", of which pinned models keep {pinned:.0f} MB" if pinned else ""
     return f"{model.name} needs {model.memory_mb:.0f} MB; {device.name} may use {device.budget_mb:.0f} MB{beside}."

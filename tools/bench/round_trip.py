@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hooks.model import Device, ModelSpec
+from hooks.wire import Message
 from host.workers import Launch, Worker
 from tools.bench.report import Figure, Report
 
@@ -31,8 +32,12 @@ def event(kind: str) -> dict[str, Any]:
 async def ask(worker: Worker, kind: str) -> int:
     """One request; bytes of the blob that came back, which is readable in place."""
     received = 0
-    async for message in worker.request({"op": "run", "hook": f"on_{kind}", "events": [event(kind)]}, limit=30):
+
+    def count(message: Message) -> None:
+        nonlocal received
         received += sum(memoryview(blob).nbytes for blob in message.blobs)
+
+    await worker.request({"op": "run", "hook": f"on_{kind}", "events": [event(kind)]}, limit=30, each=count)
     return received
 
 

@@ -1,0 +1,142 @@
+"""What became of jobs, written down: results, another try, or the end of trying.
+
+A write waits while the disk is full, and with it all further work of the plugin; when the host ends before it
+succeeds, the jobs are still queued in the journal and done again at the next start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from host.config import Jobs
+from host.errors import JournalError, LibraryError
+from host.findings import Outcome, result_rows
+from host.journal import SIDECAR, Journal, Statement
+from host.library import Library
+from host.log import get_logger
+from host.queues import Job, JobQueue
+
+BAD_INPUT_HINT = "Send a file that is whole and of a kind that the plugin knows."
+PAUSE = 5.0  # seconds between two attempts to write to a full disk
+
+Facts = dict[str, str]
+
+log = get_logger(__name__)
+
+
+class Ledger:
+    """Settles jobs that were taken from the queues."""
+
+    def __init__(
+        self, journal: Journal, library: Library, queues: Mapping[str, JobQueue], jobs: Jobs, *, pause: float = PAUSE
+    ) -> None:
+        self._journal = journal
+        self._library = library
+        self._queues = queues
+        self._jobs = jobs
+        self._pause = pause
+        self._closing = asyncio.Event()
+        self.on_owed: Callable[[], None] = lambda: None
+
+    def open(self) -> None:
+        """From now on writes wait for room on the disk."""
+        self._closing.clear()
+
+    def close(self) -> None:
+        """From now on nothing waits for room on the disk."""
+        self._closing.set()
+
+    async def done(self, outcomes: Sequence[Outcome], provenance: dict[str, Any]) -> bool:
+        """Record what a batch found, and its verdicts on single events. False when the host ended before."""
+        found = [outcome for outcome in outcomes if not outcome.failure]
+        failed = [outcome for outcome in outcomes if outcome.failure]
+        rows = [_failed_row(one.job, error_facts("bad_input", one.failure, BAD_INPUT_HINT)) for one in failed]
+        jobs = [outcome.job for outcome in outcomes]
+
+        async def write() -> None:
+            statements = await asyncio.to_thread(result_rows, found, provenance, self._library)
+            await self._journal.write(*statements, Statement("fail_job", rows), _owe(jobs))
+
+        return await self._settled(jobs, write)
+
+    async def fail(self, jobs: Sequence[Job], facts: Facts) -> None:
+        """Set jobs aside, for a reason that a person reads in `failed/`."""
+        rows = [_failed_row(job, facts) for job in jobs]
+        await self._settled(jobs, lambda: self._journal.write(Statement("fail_job", rows), _owe(jobs)))
+
+    async def again(self, jobs: Sequence[Job], facts: Facts, *, first: bool) -> None:
+        """Have jobs wait again as they are now, and remember why."""
+        rows = [
+            {"seq": j.seq, "attempts": j.attempts, "alone": int(j.alone), "not_before": j.not_before}
+            | {"error": json.dumps(facts)}
+            for j in jobs
+        ]
+        if await self._written(lambda: self._journal.write(Statement("retry_job", rows))):
+            self._queue_of(jobs).put_back(jobs, first=first)
+        else:
+            self._queue_of(jobs).finished(jobs)
+
+    async def later(self, job: Job, facts: Facts) -> None:
+        """Try a job again that failed alone, after a pause that grows; after its last attempt set it aside."""
+        attempts = job.attempts + 1
+        if attempts >= self._jobs.attempts:
+            await self.fail([job], facts)
+        else:
+            not_before = time.time() + self.backoff(attempts)
+            await self.again([replace(job, attempts=attempts, alone=True, not_before=not_before)], facts, first=False)
+
+    def backoff(self, failures: int) -> float:
+        """Seconds to wait after so many failures in a row."""
+        return self._jobs.backoff[min(failures, len(self._jobs.backoff)) - 1]
+
+    def drop(self, jobs: Sequence[Job]) -> None:
+        """Leave jobs as they are in the journal: queued, for the next start."""
+        if jobs:
+            self._queue_of(jobs).finished(jobs)
+
+    def _queue_of(self, jobs: Sequence[Job]) -> JobQueue:
+        return self._queues[jobs[0].plugin]
+
+    async def _settled(self, jobs: Sequence[Job], write: Callable[[], Awaitable[None]]) -> bool:
+        written = await self._written(write)
+        self.drop(jobs)
+        if written:
+            self.on_owed()
+        return written
+
+    async def _written(self, write: Callable[[], Awaitable[None]]) -> bool:
+        while True:
+            try:
+                await write()
+                return True
+            except (OSError, LibraryError, JournalError) as error:
+                if isinstance(error, JournalError) and not error.passing:
+                    raise
+                log.error("results cannot be stored", reason=str(error))
+            if await self._closed_within(self._pause):
+                return False
+
+    async def _closed_within(self, seconds: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._closing.wait()
+        return self._closing.is_set()
+
+
+def error_facts(code: str, message: str, hint: str = "", detail: str = "") -> Facts:
+    """What the journal keeps of an error."""
+    return {"code": code, "message": message, "hint": hint, "detail": detail}
+
+
+def _failed_row(job: Job, facts: Facts) -> dict[str, Any]:
+    return {"seq": job.seq, "attempts": job.attempts + 1, "error": json.dumps(facts), "finished": time.time()}
+
+
+def _owe(jobs: Iterable[Job]) -> Statement:
+    return Statement("owe_event", [{"event_id": job.event_id, "sink": SIDECAR} for job in jobs])

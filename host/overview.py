@@ -1,0 +1,126 @@
+"""What there is and how it stands: inboxes, queues, devices, plugins and models as `status` and its like show them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from hooks import API_VERSION
+from host.dispatcher import Dispatcher
+from host.leasing.leases import Leases, Slot
+from host.plugin_manager import Plugin, PluginRegistry, Unusable
+from host.sources.folder import FolderSource
+from host.views import DeviceView, InboxView, ModelView, PluginView, QueueView
+
+Counts = Mapping[str, Mapping[str, int]]
+
+
+def inbox_views(sources: Iterable[FolderSource]) -> list[InboxView]:
+    """The watched folders."""
+    return [
+        InboxView(
+            name=source.inbox.name,
+            path=str(source.inbox.path),
+            mode=source.inbox.mode,
+            after=source.inbox.after,
+            settling=source.settling,
+            taking=source.taking,
+            alarm=source.alarm,
+        )
+        for source in sources
+    ]
+
+
+def queue_views(counts: Counts, registry: PluginRegistry, dispatcher: Dispatcher) -> list[QueueView]:
+    """The queues of all plugins that have, or had, jobs; `counts` are the jobs in the journal by plugin and state."""
+    views = []
+    for plugin in sorted(counts.keys() | registry.hooks_of_plugins().keys()):
+        states, running = counts.get(plugin, {}), len(dispatcher.running(plugin))
+        views.append(
+            QueueView(
+                plugin=plugin,
+                queued=max(0, states.get("queued", 0) - running),
+                running=running,
+                done=states.get("done", 0),
+                failed=states.get("failed", 0),
+            )
+        )
+    return views
+
+
+def device_views(leases: Leases) -> list[DeviceView]:
+    """The devices, with who holds them and what is resident."""
+    views = []
+    for device in leases.devices:
+        turn = leases.turn_on(device.name)
+        here = {name: slot for name, slot in leases.slots.items() if slot.device.name == device.name}
+        resident = {name: slot for name, slot in here.items() if slot.state != "unloaded"}
+        views.append(
+            DeviceView(
+                name=device.name,
+                kind=device.kind,
+                budget_mb=device.memory_mb,
+                used_mb=round(sum(slot.memory_mb for slot in resident.values())),
+                holder=turn.model if turn else None,
+                fence=turn.fence if turn else 0,
+                residents=list(resident),
+            )
+        )
+    return views
+
+
+def plugin_views(registry: PluginRegistry) -> list[PluginView]:
+    """All plugins that are installed, usable or not."""
+    views = [_usable(plugin) for plugin in registry.usable.values()] + [_unusable(one) for one in registry.unusable]
+    return sorted(views, key=lambda view: view.name)
+
+
+def _usable(plugin: Plugin) -> PluginView:
+    return PluginView(
+        name=plugin.name,
+        version=plugin.version,
+        distribution=plugin.distribution,
+        api=str(API_VERSION),
+        hooks=sorted(plugin.hooks),
+        enabled=True,
+        model=plugin.spec.name if plugin.has_model else None,
+    )
+
+
+def _unusable(one: Unusable) -> PluginView:
+    return PluginView(
+        name=one.name,
+        version=one.version,
+        distribution=one.distribution,
+        api=one.api,
+        hooks=[],
+        enabled=not one.disabled,
+        model=None,
+        problem=one.problem,
+    )
+
+
+def model_views(registry: PluginRegistry, leases: Leases, dispatcher: Dispatcher) -> list[ModelView]:
+    """All models of the usable plugins."""
+    return [
+        _model(plugin, leases.slots[name], dispatcher.pid(name))
+        for name, plugin in registry.usable.items()
+        if plugin.has_model
+    ]
+
+
+def _model(plugin: Plugin, slot: Slot, pid: int) -> ModelView:
+    missing = [str(path) for path in plugin.spec.files if not path.exists()]
+    return ModelView(
+        plugin=plugin.name,
+        name=plugin.spec.name,
+        device=slot.device.name,
+        declared_mb=plugin.spec.memory_mb,
+        measured_mb=slot.measured_mb,
+        load_seconds=slot.load_seconds,
+        state=slot.state,
+        pid=pid or None,
+        waiting=slot.waiting,
+        batch=plugin.spec.batch,
+        keep_alive=plugin.spec.keep_alive,
+        problem=f"missing: {', '.join(missing)}" if missing else "",
+    )
