@@ -11,7 +11,7 @@ import typer
 from pydantic import BaseModel
 
 from host.cli.options import AsJson, ConfigFile, DataDir, configuration
-from host.cli.output import plural, show, show_json, text
+from host.cli.output import plural, show_json, show_whole, text
 from host.config import Config, InvalidConfig, Problem, check_plugin_names, check_plugin_settings
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def check(config: ConfigFile = None, as_json: AsJson = False) -> None:
         return
     where = str(chosen.path) if chosen.path else "No configuration file; the defaults"
     inboxes = plural(len(chosen.inboxes), "inbox").replace("xs", "xes")
-    show(text(where, ": ", ("valid", "green"), f", {inboxes}, {plural(len(chosen.routes), 'route')}."))
+    show_whole(text(where, ": ", ("valid", "green"), f", {inboxes}, {plural(len(chosen.routes), 'route')}."))
 
 
 @app.command(name="show")
@@ -49,7 +49,7 @@ def show_config(config: ConfigFile = None, data: DataDir = None, as_json: AsJson
         show_json(chosen.model_dump(mode="json", by_alias=True))
         return
     for line in _toml(chosen):
-        show(text(line))
+        show_whole(text(line))
 
 
 def inspect_plugins(config: Config) -> tuple[PluginRegistry, list[Problem]]:

@@ -49,24 +49,26 @@ def requeue(
 ) -> None:
     """Queue failed jobs again, after putting right what made them fail."""
     chosen = configuration(config, data)
-    count = ask(chosen, lambda service: _requeue(service, which or [], plugin, done), writes=True)
+    named = [queries(one, chosen) for one in which or []]
+    count = ask(chosen, lambda service: _requeue(service, named, plugin, done), writes=True)
     if as_json:
         show_json({"requeued": count})
     else:
         show(text(f"{plural(count, 'job')} queued again." if count else "There was nothing to queue again."))
 
 
-async def _requeue(service: Service, which: list[str], plugin: str | None, done: bool) -> int:
+async def _requeue(service: Service, which: list[tuple[str, ...]], plugin: str | None, done: bool) -> int:
     if not which:
         return await service.requeue([], plugin, done)
-    return sum([await _requeue_one(service, one, plugin, done) for one in which])
+    return sum([await _requeue_one(service, meanings, plugin, done) for meanings in which])
 
 
-async def _requeue_one(service: Service, which: str, plugin: str | None, done: bool) -> int:
-    *others, last = queries(which)
-    for query in others:
-        try:
-            return await service.requeue([query], plugin, done)
-        except NotFound:
-            continue
-    return await service.requeue([last], plugin, done)
+async def _requeue_one(service: Service, meanings: tuple[str, ...], plugin: str | None, done: bool) -> int:
+    """Queue again what the first known meaning names."""
+    first, *others = meanings
+    try:
+        return await service.requeue([first], plugin, done)
+    except NotFound:
+        if not others:
+            raise
+    return await _requeue_one(service, tuple(others), plugin, done)

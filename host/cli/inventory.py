@@ -33,17 +33,19 @@ def models(config: ConfigFile = None, data: DataDir = None, as_json: AsJson = Fa
     if as_json:
         show_json(found)
         return
-    numbers = ("Memory", "Loads in", "Waiting", "Batch", "Stays")
-    grid = table(
-        "Plugin", "Model", "Device", "State", *numbers, "", numbers=numbers, whole=["Plugin", "Device", "State"]
-    )
+    numbers = ("Memory", "Loads in", "Waiting", "Stays")
+    headings = ("Plugin", "Model", "Device", "State", *numbers)
+    grid = table(*headings, numbers=numbers, whole=["Plugin", "Device", "State"])
     for model in found:
         grid.add_row(
             text((model.plugin, "bold")), text(model.name), text(model.device), state(model.state), _memory(model),
-            "?" if model.load_seconds is None else f"{model.load_seconds:.1f} s", str(model.waiting), str(model.batch),
-            f"{model.keep_alive:g} s", text((model.problem, "red")),
+            "?" if model.load_seconds is None else f"{model.load_seconds:.1f} s", str(model.waiting),
+            f"{model.keep_alive:g} s",
         )  # fmt: skip
     show(grid if found else text("No plugin in use has a model."))
+    for model in found:
+        if model.problem:
+            show(text((f"{model.plugin}: {model.problem}", "red")))
 
 
 def _use(plugin: PluginView) -> Text:

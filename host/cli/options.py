@@ -33,13 +33,14 @@ def file_query(argument: str) -> str:
     return to_text(os.path.abspath(argument))
 
 
-def queries(argument: str) -> tuple[str, ...]:
+def queries(argument: str, config: Config) -> tuple[str, ...]:
     """What an argument PATH|ID may mean, most likely first: the host may run in another folder, so paths are absolute.
 
-    A bare name is also asked for as it stands: the file may have come from a folder that is not the current one.
+    A bare name may also be that of a file of an inbox, or the end of a path that is long gone.
     """
     if re.fullmatch(r"[0-9a-fA-F]{4,64}", argument) and not os.path.lexists(argument):
         return (argument,)
     if os.sep in argument or os.path.lexists(argument):
         return (file_query(argument),)
-    return (file_query(argument), to_text(argument))
+    of_inboxes = (file_query(os.path.join(inbox.path, argument)) for inbox in config.inboxes)
+    return (file_query(argument), *of_inboxes, to_text(argument))

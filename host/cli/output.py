@@ -44,8 +44,13 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def show(*parts: RenderableType) -> None:
-    """Print for people; lines are not broken where a terminal would break them itself."""
-    console().print(*parts, soft_wrap=not any(hasattr(part, "columns") for part in parts))
+    """Print for people, broken at words where the terminal ends."""
+    console().print(*parts)
+
+
+def show_whole(*parts: Text) -> None:
+    """Print lines whose paths must stay in one piece, to be copied: the terminal breaks them where it ends."""
+    console().print(*parts, soft_wrap=True)
 
 
 def show_json(value: BaseModel | Sequence[BaseModel] | dict[str, Any]) -> None:
@@ -102,7 +107,7 @@ def table(*headings: str, numbers: Iterable[str] = (), whole: Iterable[str] = ()
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    grid = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
+    grid = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     for heading in headings:
         grid.add_column(
             heading,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from host.cli.options import AsJson, ConfigFile, DataDir, Limit, configuration, queries
-from host.cli.output import ago, near, pairs, plural, show, show_json, size, state, table, text
+from host.cli.output import ago, near, pairs, plural, show, show_json, show_whole, size, state, table, text
 from host.cli.service import ask
 from host.errors import NotFound
 from host.views import EventView, Explanation, ResultView, Service
@@ -30,7 +30,8 @@ def results(
     as_json: AsJson = False,
 ) -> None:
     """What was found in a file, or in the latest ones."""
-    found = ask(configuration(config, data), lambda service: _results(service, which, limit))
+    chosen = configuration(config, data)
+    found = ask(chosen, lambda service: _results(service, queries(which, chosen) if which else (), limit))
     if as_json:
         show_json(found)
     elif which is None:
@@ -42,32 +43,40 @@ def results(
 
 def why(which: Which, config: ConfigFile = None, data: DataDir = None, as_json: AsJson = False) -> None:
     """What happened to a file, and what to do."""
-    found = ask(configuration(config, data), lambda service: _why(service, which))
+    chosen = configuration(config, data)
+    found = ask(chosen, lambda service: _why(service, queries(which, chosen)))
     if as_json:
         show_json(found)
         return
-    show(text((found.subject, "bold"), ":"), state(found.state))
-    for sentence in found.sentences:
-        show(text("  ", sentence))
+    show_whole(text((found.subject, "bold"), ":"), state(found.state))
+    show(pairs([("", sentence) for sentence in found.sentences]))
     facts = [("rule", found.rule), ("event", found.event), ("computing now", found.holder)]
-    show(pairs([(f"  {name}", value) for name, value in facts if value]))
+    known = [(name, value) for name, value in facts if value]
+    if known:
+        show(pairs(known))
 
 
-async def _results(service: Service, which: str | None, limit: int) -> list[EventView]:
-    if which is None:
+async def _results(service: Service, meanings: tuple[str, ...], limit: int) -> list[EventView]:
+    """The results of the first meaning that is known; of the latest events where nothing was named."""
+    if not meanings:
         return await service.results(None, limit)
-    *others, last = queries(which)
-    for query in others:
-        try:
-            return await service.results(query, limit)
-        except NotFound:
-            continue
-    return await service.results(last, limit)
+    first, *others = meanings
+    try:
+        return await service.results(first, limit)
+    except NotFound:
+        if not others:
+            raise
+    return await _results(service, tuple(others), limit)
 
 
-async def _why(service: Service, which: str) -> Explanation:
-    first, *others = [await service.why(query) for query in queries(which)]
-    return next((one for one in (first, *others) if one.state != "unknown"), first)
+async def _why(service: Service, meanings: tuple[str, ...]) -> Explanation:
+    found = await service.why(meanings[0])
+    for meaning in meanings[1:]:
+        if found.state != "unknown":
+            break
+        other = await service.why(meaning)
+        found = found if other.state == "unknown" else other
+    return found
 
 
 def _overview(found: list[EventView]) -> Table:
@@ -90,12 +99,8 @@ def _findings(view: EventView) -> Text:
 
 def _show_event(view: EventView) -> None:
     facts = view.event
-    show(
-        text(
-            (facts.origin, "bold"),
-            f"  {facts.media_type}, {size(facts.size)}, from {facts.source}, {ago(facts.created)}",
-        )
-    )
+    summary = f"  {facts.media_type}, {size(facts.size)}, from {facts.source}, {ago(facts.created)}"
+    show_whole(text((facts.origin, "bold"), summary))
     rows = [("event", text(facts.id)), ("content", text(near(facts.path)))]
     if facts.tags:
         rows.append(("tags", text(", ".join(facts.tags))))
@@ -103,7 +108,7 @@ def _show_event(view: EventView) -> None:
         rows.append(("metadata", text(_short(facts.metadata))))
     if view.pending:
         rows.append(("waits for", text((", ".join(view.pending), "yellow"))))
-    show(pairs([(f"  {name}", value) for name, value in rows]))
+    show(pairs(rows))
     if view.results:
         grid = table("Plugin", "Result", "Found", whole=["Plugin", "Result"])
         for result in view.results:
@@ -123,9 +128,11 @@ def in_words(result: ResultView, *, brief: bool = False) -> str | None:
         return ", ".join(_label(label) for label in data["labels"][:SHOWN_LABELS])
     if brief and result.type in ("embedding", "thumbnail"):
         return None
+    if result.type == "embedding":
+        return f"a vector in {data.get('space')}"
     if result.type == "image_info":
         return _picture(data)
-    return " ".join(part for part in (_short(data), result.artifact or "") if part)
+    return " ".join(part for part in (_short(data), near(result.artifact or "")) if part)
 
 
 def _label(label: Any) -> str:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from host.cli.options import AsJson, ConfigFile, DataDir, configuration
-from host.cli.output import Piece, console, joined, plural, show, show_json, text
+from host.cli.output import Piece, console, joined, plural, show, show_json, show_whole, text
 from host.cli.service import ask
 from host.config import Config, Inbox, Overrides, load_config
 from host.errors import WorkFailed
@@ -57,7 +57,7 @@ def run(
     summary = asyncio.run(_run(chosen, once))
     if not once or summary is None:
         return
-    show(_summary(summary, chosen))
+    show_whole(_summary(summary, chosen))
     if summary.failed or summary.refused:
         raise WorkFailed(
             f"{plural(summary.failed, 'job')} failed, {plural(summary.refused, 'file')} refused.",
@@ -90,20 +90,26 @@ async def _run(config: Config, once: bool) -> RunSummary | None:
     async with open_app(config, read_only=False) as app:
         # Only now the data directory is ours, and with it the log.
         start_logging(config.host.log_level, config.paths.data / "logs" / "host.log")
-        console(stderr=True).print(_banner(config, await app.plugins(), once), soft_wrap=True)
-        with _progress() as live, _signals(app, live) as stopped:
-            try:
-                summary = await app.run(once=once, on_progress=Progress(live) if live else None)
-            except BaseExceptionGroup:
-                log.exception("the host ended because a part of it did")
-                raise
+        with _signals(app) as stopped:
+            show_whole(_banner(config, await app.plugins(), once))
+            log.info("host started", process=os.getpid(), once=once)
+            summary = await _work(app, once)
         if stopped and (once or len(stopped) > 1):
             raise typer.Exit(STOPPED_NOW)
         return summary
 
 
+async def _work(app: App, once: bool) -> RunSummary:
+    try:
+        with _progress() as live:
+            return await app.run(once=once, on_progress=Progress(live) if live else None)
+    except BaseExceptionGroup:
+        log.exception("the host ended because a part of it did")
+        raise
+
+
 @contextlib.contextmanager
-def _signals(app: App, live: Live | None) -> Iterator[list[int]]:
+def _signals(app: App) -> Iterator[list[int]]:
     """Stop on the first signal, at once on the second; yields those that came."""
     loop = asyncio.get_running_loop()
     came: list[int] = []
@@ -115,7 +121,7 @@ def _signals(app: App, live: Live | None) -> Iterator[list[int]]:
             app.stop()
         else:
             app.kill()
-            loop.call_later(GRACE, _leave, live)
+            loop.call_later(GRACE, _leave)
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     for number in numbers:
@@ -127,9 +133,8 @@ def _signals(app: App, live: Live | None) -> Iterator[list[int]]:
             loop.remove_signal_handler(number)
 
 
-def _leave(live: Live | None) -> None:
-    if live is not None:
-        live.stop()
+def _leave() -> None:
+    console(stderr=True).show_cursor()
     os._exit(STOPPED_NOW)
 
 
@@ -163,7 +168,7 @@ def progress_line(found: Status) -> Text:
     """How far the host is, in one line."""
     done = sum(queue.done for queue in found.queues)
     arriving = sum(inbox.settling + inbox.taking for inbox in found.inboxes)
-    busy = [f"{device.holder} computes on {device.name}" for device in found.devices if device.holder]
+    busy = [f"{queue.plugin} at work" for queue in found.queues if queue.running]
     alarms = [(f"{inbox.name}: {inbox.alarm}", "bold red") for inbox in found.inboxes if inbox.alarm]
     idle = not (arriving or found.queued or busy or found.owed)
     pieces: list[Piece] = [

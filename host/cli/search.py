@@ -29,7 +29,9 @@ def search(
     chosen = configuration(config, data)
     picture = None if like is None else file_query(str(like))
     with waiting("Searching"):
-        hits = ask(chosen, lambda service: service.search(wanted if like is None else None, picture, limit))
+        hits = ask(
+            chosen, lambda service: service.search(wanted if like is None else None, picture, limit), writes=True
+        )
     if as_json:
         show_json(hits)
         return

@@ -12,8 +12,8 @@ from host.control import connect
 from host.errors import AlreadyRunning
 from host.views import Service
 
-ATTEMPTS = 30
-BETWEEN = 0.1  # seconds: a host that starts holds its lock a moment before it listens
+ATTEMPTS = 150
+BETWEEN = 0.2  # seconds: a host that starts does not listen yet; another command is done before long
 
 Answer = TypeVar("Answer")
 

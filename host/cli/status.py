@@ -15,7 +15,7 @@ from host.cli.output import Piece, ago, console, joined, pairs, plural, show, sh
 from host.cli.service import ask, open_service
 from host.config import Config
 from host.control import ControlClient
-from host.views import DeviceView, InboxView, Status
+from host.views import DeviceView, Status
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
@@ -80,7 +80,7 @@ def glance(found: Status) -> Group:
     """The status as a page."""
     from rich.console import Group
 
-    parts: list[RenderableType] = [_headline(found), _places(found), _inboxes(found.inboxes)]
+    parts: list[RenderableType] = [_headline(found), _places(found), _inboxes(found)]
     if found.queues:
         parts.append(_queues(found))
     if found.devices:
@@ -116,11 +116,12 @@ def _places(found: Status) -> Table:
     return pairs([*rows, ("to go on", advice)] if advice else rows)
 
 
-def _inboxes(inboxes: list[InboxView]) -> Table:
+def _inboxes(found: Status) -> Table:
     grid = table("Inbox", "Folder", "Files are", "Now", whole=["Inbox", "Files are"])
-    for inbox in inboxes:
+    for inbox in found.inboxes:
         counts = [(inbox.settling, "settling"), (inbox.taking, "being taken")]
-        now = ", ".join(f"{count} {what}" for count, what in counts if count) or inbox.mode + "ed"
+        quiet = "not watched" if found.running is None else f"{inbox.mode}ed"
+        now = ", ".join(f"{count} {what}" for count, what in counts if count) or quiet
         cell = text((inbox.alarm, "bold red")) if inbox.alarm else text(now)
         grid.add_row(text(inbox.name), text(inbox.path), AFTER[inbox.after], cell)
     return grid

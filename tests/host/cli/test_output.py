@@ -5,6 +5,7 @@ import pytest
 from host.cli.options import queries
 from host.cli.output import ago, near, plural, size
 from host.cli.results import in_words
+from host.config import Config, Inbox
 from host.views import ResultView
 
 NOW = 1_800_000_000.0
@@ -44,23 +45,24 @@ def test_a_path_below_the_current_folder_is_told_as_it_is_typed(here):
 
 
 def test_a_path_is_made_absolute_because_the_host_runs_elsewhere(here):
-    assert queries("sub/cat.png") == (f"{here}/sub/cat.png",)
-    assert queries("/x/../cat.png") == ("/cat.png",)
+    assert queries("sub/cat.png", Config()) == (f"{here}/sub/cat.png",)
+    assert queries("/x/../cat.png", Config()) == ("/cat.png",)
 
 
 def test_an_id_is_left_alone_unless_a_file_has_that_name(here):
-    assert queries("c0ffee") == ("c0ffee",)
+    assert queries("c0ffee", Config()) == ("c0ffee",)
     (here / "c0ffee").write_text("")
-    assert queries("c0ffee") == (f"{here}/c0ffee",)
+    assert queries("c0ffee", Config()) == (f"{here}/c0ffee",)
 
 
-def test_a_bare_name_may_be_of_here_or_of_anywhere(here):
-    assert queries("cat.png") == (f"{here}/cat.png", "cat.png")
-    assert queries("cafe.png") == (f"{here}/cafe.png", "cafe.png")
+def test_a_bare_name_may_be_of_here_of_an_inbox_or_of_anywhere(here):
+    config = Config(inboxes=[Inbox(path="a"), Inbox(path="/b")])
+    assert queries("cat.png", config) == (f"{here}/cat.png", f"{here}/a/cat.png", "/b/cat.png", "cat.png")
+    assert queries("cafe.png", config)[-1] == "cafe.png"
 
 
 def test_bytes_that_are_no_text_become_text(here):
-    assert queries("./odd-\udcff") == (f"{here}/" + r"odd-\xff",)
+    assert queries("./odd-\udcff", Config()) == (f"{here}/" + r"odd-\xff",)
 
 
 # --- findings ---
@@ -85,7 +87,7 @@ def test_bytes_that_are_no_text_become_text(here):
             "4 x 3 PNG, #ff0000",
         ),
         ("image_info", {"width": 4, "height": 3, "format": "GIF", "frames": 7}, "4 x 3 GIF, 7 frames"),
-        ("embedding", {"space": "tiny"}, '{"space": "tiny"}'),
+        ("embedding", {"space": "tiny"}, "a vector in tiny"),
         ("something.new", {"a": [1, {"b": None}]}, '{"a": [1, {"b": null}]}'),
         ("something.new", [1, 2], '{"value": [1, 2]}'),
         ("something.new", None, '{"value": null}'),
