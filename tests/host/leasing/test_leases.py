@@ -1,0 +1,540 @@
+"""The owner of who computes where: real, with effects that only write down what they were asked, on a clock of ours."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from hooks.model import Device, ModelSpec
+from host.errors import JournalError
+from host.journal import Statement, open_journal
+from host.leasing.leases import Leases, LoadError, place
+from tests.until import until
+
+CPU = Device(name="cpu", kind="cpu", memory_mb=1000)
+GPU = Device(name="gpu0", kind="gpu", memory_mb=1000)
+LIGHT = Device(name="light", kind="none", memory_mb=500)
+DEVICES = [CPU, LIGHT]
+
+
+@dataclass
+class Clock:
+    now: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class History:
+    """A journal that keeps the leases in memory, and may be full."""
+
+    rows: dict[int, dict] = field(default_factory=dict)
+    full: bool = False
+
+    async def row(self, name: str) -> dict:
+        assert name == "last_fence"
+        return {"fence": max(self.rows, default=0)}
+
+    async def write(self, *statements: Statement) -> None:
+        if self.full:
+            raise JournalError("The disk is full.", passing=True)
+        for statement in statements:
+            for row in statement.rows:
+                self.apply(statement.name, dict(row))
+
+    def apply(self, name: str, row: dict) -> None:
+        if name == "grant_lease":
+            assert row["fence"] not in self.rows, "a fencing number was used twice"
+            self.rows[row["fence"]] = {**row, "released": None}
+        elif name == "release_lease":
+            self.rows.get(row["fence"], {}).update(row)
+        else:
+            assert name == "close_leases"
+            for one in self.rows.values():
+                one["released"] = one["released"] or row["released"]
+
+
+class Recorder:
+    """Effects that take as long as a test wants, and say what it wants."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.gates: dict[str, asyncio.Event] = {}
+        self.answers: dict[str, list[Callable[[], object]]] = {}
+        self.peaks: dict[str, float] = {}
+        self.fences: list[int] = []
+
+    def hold(self, call: str) -> asyncio.Event:
+        """Have this call wait until the event is set."""
+        return self.gates.setdefault(call, asyncio.Event())
+
+    def answer(self, call: str, *answers: Callable[[], object]) -> None:
+        """What the next calls do before they return; afterwards all goes well."""
+        self.answers.setdefault(call, []).extend(answers)
+
+    async def _do(self, call: str) -> object:
+        self.calls.append(call)
+        if call in self.gates:
+            await self.gates[call].wait()
+        answers = self.answers.get(call)
+        return answers.pop(0)() if answers else None
+
+    async def load(self, model: str, device: Device) -> None:
+        self.calls.append(f"on {device.name}")
+        await self._do(f"load {model}")
+
+    async def run_batch(self, model: str, fence: int) -> bool:
+        self.fences.append(fence)
+        return await self._do(f"run {model}") is not False
+
+    async def unload(self, model: str) -> None:
+        await self._do(f"unload {model}")
+
+    async def refuse(self, model: str, reason: str) -> None:
+        await self._do(f"refuse {model}: {reason}")
+
+    def pid(self, model: str) -> int:
+        return 4000 + len(model)
+
+    def peak_mb(self, model: str) -> float | None:
+        return self.peaks.get(model)
+
+
+@dataclass
+class Scene:
+    """Leases at work."""
+
+    leases: Leases
+    effects: Recorder
+    clock: Clock
+    history: History
+
+    async def wants(self, model: str, jobs: int = 0, urgent: int = 0, waited: float = 0.0) -> list[str]:
+        """Say what a model wants, and see what is done about it until all is quiet."""
+        self.leases.demand(model, jobs, urgent, waited)
+        return await self.until_quiet()
+
+    async def later(self, seconds: float) -> list[str]:
+        self.clock.now += seconds
+        self.leases.pause(self.leases.paused)  # whatever wakes it; its own alarm runs on the real clock
+        return await self.until_quiet()
+
+    async def until_quiet(self) -> list[str]:
+        before = len(self.effects.calls)
+        for _ in range(60):
+            await asyncio.sleep(0)
+        return [call for call in self.effects.calls[before:] if not call.startswith("on ")]
+
+    def state(self, model: str) -> str:
+        return self.leases.slots[model].state
+
+
+def spec(memory_mb: int = 400, device: str = "cpu", **facts) -> ModelSpec:
+    return ModelSpec(name="m", memory_mb=memory_mb, device=device, **facts)
+
+
+@contextlib.asynccontextmanager
+async def scene(
+    *, devices: list[Device] | None = None, history: History | None = None, **specs: ModelSpec
+) -> AsyncIterator[Scene]:
+    clock, effects, history = Clock(), Recorder(), history or History()
+    leases = Leases(devices or DEVICES, history, clock)  # type: ignore[arg-type]  # all that it uses of a journal
+    for name, one in specs.items():
+        leases.add(name, one)
+        effects.answer(f"run {name}", lambda name=name: leases.demand(name, 0, 0, 0.0))
+    running = asyncio.create_task(leases.run(effects))
+    one = Scene(leases, effects, clock, history)
+    await one.until_quiet()
+    try:
+        yield one
+    finally:
+        leases.close()
+        for gate in effects.gates.values():
+            gate.set()
+        await running
+        assert {slot.state for slot in leases.slots.values()} <= {"unloaded"}, "something is left resident"
+        assert all(row["released"] for row in history.rows.values()), "a lease is left open"
+
+
+# -- states ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_model_with_work_is_loaded_run_and_stays_ready():
+    async with scene(a=spec()) as now:
+        assert await now.wants("a", jobs=1) == ["load a", "run a"]
+        assert now.state("a") == "ready"
+
+
+async def test_each_state_is_seen_on_the_way():
+    async with scene(a=spec()) as now:
+        gates = [now.effects.hold(call) for call in ("load a", "run a", "unload a")]
+        await now.wants("a", jobs=1)
+        seen = [now.state("a")]
+        for gate in gates[:2]:
+            gate.set()
+            await now.until_quiet()
+            seen.append(now.state("a"))
+        await now.later(300)
+        seen.append(now.state("a"))
+        gates[2].set()
+        await now.until_quiet()
+        assert [*seen, now.state("a")] == ["loading", "busy", "ready", "unloading", "unloaded"]
+
+
+async def test_a_model_leaves_when_it_was_idle_for_its_keep_alive():
+    async with scene(a=spec(keep_alive=30)) as now:
+        await now.wants("a", jobs=1)
+        assert await now.later(29.9) == []
+        assert await now.later(0.1) == ["unload a"]
+
+
+async def test_its_own_alarm_wakes_it_for_that():
+    async with scene(a=spec(keep_alive=0.01)) as now:
+        unloaded = now.effects.hold("unload a")
+        unloaded.set()
+        await now.wants("a", jobs=1)
+        now.clock.now += 0.01
+        await until(lambda: now.state("a") == "unloaded")
+
+
+async def test_a_model_that_makes_room_has_left_before_the_next_is_loaded():
+    async with scene(a=spec(700), b=spec(700)) as now:
+        await now.wants("a", jobs=1)
+        gone = now.effects.hold("unload a")
+        assert await now.wants("b", jobs=1) == ["unload a"]
+        assert now.state("b") == "unloaded"
+        gone.set()
+        assert await now.until_quiet() == ["load b", "run b"]
+
+
+async def test_devices_work_side_by_side():
+    async with scene(a=spec(), small=spec(10, "none")) as now:
+        now.effects.hold("run a")
+        await now.wants("a", jobs=1)
+        assert await now.wants("small", jobs=1) == ["load small", "run small"]
+
+
+async def test_a_model_that_fits_nowhere_is_refused_with_the_numbers():
+    async with scene(giant=spec(5000)) as now:
+        (refused,) = await now.wants("giant", jobs=3)
+        assert refused == "refuse giant: giant needs 5000 MB; cpu may use 1000 MB."
+
+
+async def test_a_refusal_holds_up_nobody():
+    async with scene(giant=spec(5000), a=spec()) as now:
+        now.effects.hold("refuse giant: giant needs 5000 MB; cpu may use 1000 MB.")
+        await now.wants("giant", jobs=3, waited=50)
+        assert await now.wants("a", jobs=1) == ["load a", "run a"]
+
+
+async def test_a_pause_holds_jobs_but_not_what_somebody_waits_for():
+    async with scene(a=spec()) as now:
+        now.leases.pause(True)
+        assert await now.wants("a", jobs=5) == []
+        assert await now.wants("a", jobs=5, urgent=1) == ["load a", "run a"]
+        now.leases.pause(False)
+        assert await now.wants("a", jobs=5) != []
+
+
+async def test_a_paused_model_gives_its_memory_back_although_jobs_wait():
+    async with scene(a=spec(keep_alive=30)) as now:
+        await now.wants("a", jobs=1)
+        now.leases.pause(True)
+        await now.wants("a", jobs=5)
+        assert await now.later(30) == ["unload a"]
+
+
+# -- what goes wrong -------------------------------------------------------------------------------------------------
+
+
+def failing(seconds: float) -> Callable[[], None]:
+    def fail() -> None:
+        raise LoadError(seconds)
+
+    return fail
+
+
+async def test_loading_that_failed_is_tried_again_when_it_said():
+    async with scene(a=spec()) as now:
+        now.effects.answer("load a", failing(5.0))
+        assert await now.wants("a", jobs=1) == ["load a"]
+        assert now.state("a") == "unloaded"
+        assert await now.later(4.9) == []
+        assert await now.later(0.1) == ["load a", "run a"]
+
+
+async def test_a_worker_that_dies_at_work_is_replaced_for_what_still_waits():
+    async with scene(a=spec()) as now:
+        now.effects.answers["run a"] = [lambda: False, lambda: now.leases.demand("a", 0, 0, 0.0)]
+        assert await now.wants("a", jobs=2) == ["load a", "run a", "load a", "run a"]
+        first, second = now.effects.fences
+        assert second > first
+
+
+async def test_a_worker_that_dies_while_idle_is_noticed_and_cleared_away():
+    async with scene(a=spec()) as now:
+        await now.wants("a", jobs=1)
+        now.leases.lost("a")
+        assert await now.until_quiet() == ["unload a"]
+        assert now.state("a") == "unloaded"
+        (lease,) = now.history.rows.values()
+        assert lease["reason"] == "its worker ended by itself"
+
+
+async def test_a_death_at_work_is_left_to_the_work():
+    async with scene(a=spec()) as now:
+        now.effects.hold("run a")
+        await now.wants("a", jobs=1)
+        now.leases.lost("a")
+        assert await now.until_quiet() == []
+        assert now.state("a") == "busy"
+
+
+async def test_out_of_memory_gives_the_model_its_device_for_itself_once():
+    async with scene(a=spec(100), b=spec(100)) as now:
+        await now.wants("b", jobs=1)
+        steps = []
+        now.effects.answers["run a"] = [
+            lambda: steps.append(now.leases.relieve("a")),
+            lambda: now.leases.demand("a", 0, 0, 0.0),
+        ]
+        assert await now.wants("a", jobs=1) == ["load a", "run a", "unload b", "run a"]
+        assert steps == ["alone on cpu"]
+        assert now.leases.slots["a"].rung == 0, "what needed it is done"
+
+
+async def test_the_ladder_ends_where_no_other_device_may_be_used():
+    async with scene(a=spec(100)) as now:
+        steps = []
+        now.effects.answers["run a"] = [
+            lambda: steps.append(now.leases.relieve("a")),
+            lambda: (steps.append(now.leases.relieve("a")), now.leases.demand("a", 0, 0, 0.0)),
+        ]
+        await now.wants("a", jobs=1)
+        assert steps == ["alone on cpu", None]
+
+
+async def test_work_too_large_for_the_gpu_is_done_on_the_cpu_and_then_the_model_goes_home():
+    async with scene(devices=[CPU, LIGHT, GPU], a=spec(100, "auto")) as now:
+        steps = []
+        now.effects.answers["run a"] = [
+            lambda: steps.append(now.leases.relieve("a")),
+            lambda: steps.append(now.leases.relieve("a")),
+            lambda: now.leases.demand("a", 0, 0, 0.0),
+        ]
+        calls = await now.wants("a", jobs=1)
+        assert calls == ["load a", "run a", "run a", "unload a", "load a", "run a", "unload a"]
+        assert steps == ["alone on gpu0", "on the CPU"]
+        assert [call for call in now.effects.calls if call.startswith("on ")] == ["on gpu0", "on cpu"]
+        assert now.leases.slots["a"].device.name == "gpu0"
+
+
+async def test_a_model_too_large_for_the_gpu_stays_on_the_cpu():
+    async with scene(devices=[CPU, LIGHT, GPU], a=spec(100, "auto")) as now:
+
+        def full() -> None:
+            now.leases.relieve("a")
+            raise LoadError(0.0)
+
+        now.effects.answer("load a", full, full)
+        assert await now.wants("a", jobs=1) == ["load a", "load a", "load a", "run a"]
+        assert now.leases.slots["a"].device.name == "cpu"
+        await now.later(300)
+        now.effects.answer("run a", lambda: now.leases.demand("a", 0, 0, 0.0))
+        assert await now.wants("a", jobs=1) == ["load a", "run a"]
+        assert now.leases.slots["a"].device.name == "cpu"
+
+
+async def test_a_model_that_must_have_the_gpu_is_not_moved():
+    async with scene(devices=[CPU, LIGHT, GPU], a=spec(100, "gpu")) as now:
+        assert now.leases.relieve("a") == "alone on gpu0"
+        assert now.leases.relieve("a") is None
+
+
+# -- closing ---------------------------------------------------------------------------------------------------------
+
+
+async def test_close_finishes_what_runs_and_begins_nothing_more():
+    async with scene(a=spec(), b=spec()) as now:
+        done = now.effects.hold("run a")
+        await now.wants("a", jobs=5)
+        now.leases.demand("b", 5, 1, 0.0)
+        now.leases.close()
+        assert await now.until_quiet() == []
+        done.set()
+        assert await now.until_quiet() == ["unload a"]
+
+
+async def test_close_gives_up_what_loads():
+    async with scene(a=spec()) as now:
+        now.effects.hold("load a")
+        await now.wants("a", jobs=1)
+        now.leases.close()
+        await now.until_quiet()
+        assert now.state("a") == "unloaded"
+
+
+async def test_close_at_the_moment_when_loading_begins_leaves_nothing_behind():
+    async with scene(a=spec()) as now:
+        now.leases.demand("a", 1, 0, 0.0)
+        while now.state("a") != "loading":  # noqa: ASYNC110 - this very moment is meant
+            await asyncio.sleep(0)
+        now.leases.close()
+
+
+async def test_pinned_models_leave_with_the_host():
+    async with scene(a=spec(pin=True)) as now:
+        await now.wants("a", jobs=1)
+        now.leases.close()
+        assert await now.until_quiet() == ["unload a"]
+
+
+async def test_leases_that_ended_can_be_run_again():
+    history = History()
+    leases = Leases(DEVICES, history, Clock())  # type: ignore[arg-type]
+    leases.add("a", spec())
+    effects = Recorder()
+    for _ in range(2):
+        effects.answer("run a", lambda: leases.demand("a", 0, 0, 0.0))
+        running = asyncio.create_task(leases.run(effects))
+        await asyncio.sleep(0)
+        leases.demand("a", 1, 0, 0.0)
+        await until(lambda: "run a" in effects.calls)
+        leases.close()
+        await running
+        effects.calls.clear()
+    assert effects.fences == [1, 2]
+
+
+# -- leases, fencing numbers, footprints -----------------------------------------------------------------------------
+
+
+async def test_a_lease_is_one_turn_and_a_change_is_a_new_one():
+    async with scene(a=spec(100), b=spec(100)) as now:
+        for model in ("a", "a", "b", "a"):
+            now.effects.answer(f"run {model}", lambda model=model: now.leases.demand(model, 0, 0, 0.0))
+            await now.wants(model, jobs=1)
+        assert now.effects.fences == [1, 1, 2, 3]
+        assert [(row["model"], row["reason"]) for row in now.history.rows.values() if row["released"]] == [
+            ("a", "turn of b"),
+            ("b", "turn of a"),
+        ]
+
+
+async def test_only_the_turn_in_force_is_current():
+    async with scene(a=spec(100), b=spec(100)) as now:
+        await now.wants("a", jobs=1)
+        await now.wants("b", jobs=1)
+        assert now.leases.is_current("b", 2)
+        assert not now.leases.is_current("a", 1)
+        assert not now.leases.is_current("b", 1)
+
+
+async def test_fencing_numbers_go_on_growing_over_restarts():
+    history = History()
+    fences = []
+    for _ in range(3):
+        async with scene(history=history, a=spec()) as now:
+            await now.wants("a", jobs=1)
+            fences += now.effects.fences
+    assert fences == [1, 2, 3]
+
+
+async def test_leases_that_a_crash_left_open_are_closed_at_the_next_start():
+    history = History({7: {"fence": 7, "device": "cpu", "model": "a", "granted": 1.0, "released": None}})
+    async with scene(history=history, a=spec()) as now:
+        assert now.history.rows[7]["released"]
+        await now.wants("a", jobs=1)
+        assert now.effects.fences == [8]
+
+
+async def test_a_full_disk_costs_the_history_and_not_the_work():
+    async with scene(a=spec()) as now:
+        now.history.full = True
+        assert await now.wants("a", jobs=1) == ["load a", "run a"]
+        now.history.full = False
+
+
+async def test_what_was_only_opened_to_read_writes_no_leases():
+    history = History()
+    leases = Leases(DEVICES, history, Clock(), record=False)  # type: ignore[arg-type]
+    leases.add("a", spec())
+    effects = Recorder()
+    effects.answer("run a", leases.close)
+    running = asyncio.create_task(leases.run(effects))
+    await asyncio.sleep(0)
+    leases.demand("a", 1, 0, 0.0)
+    await running
+    assert effects.calls == ["on cpu", "load a", "run a", "unload a"]
+    assert history.rows == {}
+
+
+async def test_the_history_in_the_journal_says_who_computed_where_and_why_it_ended(tmp_path: Path):
+    async with open_journal(tmp_path / "journal.db") as journal:
+        writer = asyncio.create_task(journal.run_writer())
+        leases = Leases(DEVICES, journal, Clock())
+        effects = Recorder()
+        for name in ("a", "small"):
+            leases.add(name, spec(10, "none" if name == "small" else "cpu"))
+        effects.answer("run a", lambda: leases.demand("a", 0, 0, 0.0))
+        effects.answer("run small", leases.close)
+        running = asyncio.create_task(leases.run(effects))
+        leases.demand("a", 1, 0, 0.0)
+        await until(lambda: "run a" in effects.calls)
+        leases.demand("small", 1, 0, 0.0)
+        await running
+        cursor = await journal._reader.execute("SELECT model, device, pid, reason, released FROM leases ORDER BY fence")
+        rows = [tuple(row) for row in await cursor.fetchall()]
+        writer.cancel()
+    assert [row[:4] for row in rows] == [
+        ("a", "cpu", 4001, "the host ends"),
+        ("small", "light", 4005, "the host ends"),
+    ]
+    assert all(row[4] for row in rows)
+
+
+async def test_the_peak_that_was_seen_replaces_the_declared_footprint():
+    async with scene(a=spec(100), b=spec(500)) as now:
+        await now.wants("b", jobs=1)
+        now.effects.peaks["a"] = 700.0
+        await now.wants("a", jobs=1)
+        assert now.leases.slots["a"].measured_mb == 700.0
+        now.effects.answer("run a", lambda: now.leases.demand("a", 0, 0, 0.0))
+        assert await now.wants("a", jobs=1) == ["unload b", "run a"], "together they are over the budget by now"
+
+
+async def test_what_outgrew_its_device_once_is_loaded_again_all_the_same():
+    async with scene(a=spec(100, keep_alive=0)) as now:
+        now.effects.peaks["a"] = 5000.0
+        assert await now.wants("a", jobs=1) == ["load a", "run a", "unload a"]
+        now.effects.answer("run a", lambda: now.leases.demand("a", 0, 0, 0.0))
+        assert await now.wants("a", jobs=1) == ["load a", "run a", "unload a"]
+
+
+# -- which device ----------------------------------------------------------------------------------------------------
+
+LARGE = Device(name="gpu1", kind="gpu", index=1, memory_mb=8000)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "memory_mb", "devices", "chosen"),
+    [
+        ("none", 10, [CPU, LIGHT, GPU], "light"),
+        ("cpu", 10, [CPU, LIGHT, GPU], "cpu"),
+        ("auto", 10, [CPU, LIGHT], "cpu"),
+        ("auto", 10, [CPU, LIGHT, GPU], "gpu0"),
+        ("auto", 10, [CPU, LIGHT, GPU, LARGE], "gpu1"),
+        ("auto", 9000, [CPU, LIGHT, GPU, LARGE], "cpu"),
+        ("gpu", 10, [CPU, LIGHT, GPU], "gpu0"),
+        ("gpu", 9000, [CPU, LIGHT, GPU, LARGE], "gpu1"),
+        ("gpu", 10, [CPU, LIGHT], "gpu"),
+    ],
+)
+def test_a_model_is_placed_where_it_fits(wanted, memory_mb, devices, chosen):
+    assert place(spec(memory_mb, wanted), devices).name == chosen

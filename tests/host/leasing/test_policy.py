@@ -1,0 +1,386 @@
+"""The rules of `host.leasing.policy`, one by one, and then all of them in worlds that nobody has thought of."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field, replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from host.leasing.policy import QUANTUM, Decision, Device, Load, Model, Refuse, Run, Unload, decide
+
+CPU = Device("cpu", 1000)
+
+
+def model(name: str, memory_mb: float = 400, **facts) -> Model:
+    return Model(name, "cpu", memory_mb, **facts)
+
+
+def ready(name: str, memory_mb: float = 400, **facts) -> Model:
+    return model(name, memory_mb, state="ready", **facts)
+
+
+def chosen(*models: Model, device: Device = CPU, now: float = 100.0) -> tuple:
+    return decide(models, [device], now).actions
+
+
+# -- one rule each ---------------------------------------------------------------------------------------------------
+
+
+def test_with_nothing_to_do_nothing_is_done_and_nobody_is_woken():
+    assert decide([model("a"), ready("b", pin=True)], [CPU], 100.0) == Decision((), None)
+
+
+def test_a_model_with_work_is_loaded():
+    assert chosen(model("a", waiting=1)) == (Load("a"),)
+
+
+def test_a_resident_model_with_work_runs():
+    assert chosen(ready("a", waiting=1)) == (Run("a"),)
+
+
+@pytest.mark.parametrize("state", ["loading", "busy", "unloading"])
+def test_nothing_is_begun_on_a_device_where_something_is_under_way(state):
+    assert chosen(model("a", state=state), model("b", waiting=9, urgent=1)) == ()
+
+
+def test_devices_do_not_wait_for_each_other():
+    busy = Model("a", "gpu0", 400, state="busy")
+    decision = decide([busy, model("b", waiting=1)], [Device("gpu0", 1000), CPU], 100.0)
+    assert decision.actions == (Load("b"),)
+
+
+def test_whoever_was_idle_longest_makes_room():
+    models = [ready("young", 500, idle_since=90), ready("old", 400, idle_since=10), model("new", 500, waiting=1)]
+    assert chosen(*models) == (Unload("old", "room for new"),)
+
+
+def test_no_more_leave_than_the_room_needs():
+    models = [ready("a", 300, idle_since=1), ready("b", 300, idle_since=2), ready("c", 300, idle_since=3)]
+    assert chosen(*models, model("new", 600, waiting=1)) == (
+        Unload("a", "room for new"),
+        Unload("b", "room for new"),
+    )
+
+
+def test_what_outgrew_the_budget_makes_room_before_the_next_batch():
+    assert chosen(ready("grown", 700, waiting=1), ready("idle", 400)) == (Unload("idle", "room for grown"),)
+
+
+def test_a_pinned_model_stays_when_room_is_needed():
+    models = [ready("pinned", 300, pin=True, idle_since=0), ready("other", 400, idle_since=50)]
+    assert chosen(*models, model("new", 600, waiting=1)) == (Unload("other", "room for new"),)
+
+
+def test_a_model_that_can_never_fit_is_refused_with_the_numbers_and_nobody_leaves_for_it():
+    (refusal,) = chosen(ready("idle"), model("giant", 1001, waiting=1))
+    assert refusal == Refuse("giant", "giant needs 1001 MB; cpu may use 1000 MB.")
+
+
+def test_a_model_that_cannot_fit_beside_the_pinned_ones_is_refused_with_what_they_keep():
+    (refusal,) = chosen(ready("pinned", 300, pin=True), model("large", 800, waiting=1))
+    assert isinstance(refusal, Refuse)
+    assert "pinned models keep 300 MB" in refusal.reason
+
+
+def test_a_model_for_a_gpu_that_is_not_there_is_told_so():
+    (refusal,) = decide([Model("a", "gpu", 500, waiting=1)], [Device("gpu", 0)], 0.0).actions
+    assert refusal == Refuse("a", "a needs 500 MB on a gpu, and there is none that may be used.")
+
+
+def test_a_cramped_model_gets_the_device_for_itself():
+    models = [ready("cramped", 100, waiting=1, cramped=True), ready("idle", 100), ready("pinned", 100, pin=True)]
+    assert chosen(*models) == (Unload("idle", "room for cramped"),)
+    assert chosen(models[0], models[2]) == (Run("cramped"),)
+
+
+def test_the_one_whose_turn_it_is_goes_on_until_its_quantum_is_over():
+    holder = ready("holder", waiting=5, since=99)
+    challenger = model("challenger", waiting=1, since=50, load_seconds=2.0)
+    turn = replace(CPU, holder="holder", turn_began=100.0)
+    assert chosen(holder, challenger, device=turn, now=100 + 2 * QUANTUM - 0.1) == (Run("holder"),)
+    assert chosen(holder, challenger, device=turn, now=100 + 2 * QUANTUM) == (Load("challenger"),)
+
+
+def test_among_residents_whoever_waited_longest_has_the_next_batch():
+    turn = replace(CPU, holder="a", turn_began=99.9)
+    assert chosen(ready("a", waiting=1, since=99), ready("b", waiting=1, since=50), device=turn) == (Run("b"),)
+
+
+def test_an_idle_model_gives_way_at_once():
+    turn = replace(CPU, holder="a", turn_began=99.9)
+    assert chosen(ready("a", 900, idle_since=99), model("b", 900, waiting=1), device=turn) == (
+        Unload("a", "room for b"),
+    )
+
+
+def test_urgent_work_has_the_next_batch():
+    turn = replace(CPU, holder="a", turn_began=99.9)
+    models = [ready("a", waiting=50, since=0), ready("b", urgent=1, since=99)]
+    assert chosen(*models, device=turn) == (Run("b"),)
+
+
+def test_of_several_with_urgent_work_whoever_waited_longest_has_the_next_batch():
+    assert chosen(ready("a", urgent=1, since=99), ready("b", urgent=1, since=50)) == (Run("b"),)
+
+
+def test_a_model_whose_loading_failed_is_left_alone_for_a_while_and_then_tried_again():
+    failed = model("a", waiting=1, retry_at=105.0)
+    assert decide([failed], [CPU], 100.0) == Decision((), 105.0)
+    assert decide([failed], [CPU], 105.0).actions == (Load("a"),)
+
+
+def test_a_model_that_waits_for_its_retry_holds_up_nobody():
+    assert chosen(model("a", urgent=1, retry_at=105.0), model("b", waiting=1)) == (Load("b"),)
+
+
+def test_an_idle_model_leaves_after_its_keep_alive():
+    idle = ready("a", keep_alive=30, idle_since=80)
+    assert decide([idle], [CPU], 100.0) == Decision((), 110.0)
+    assert decide([idle], [CPU], 110.0).actions == (Unload("a", "idle"),)
+
+
+def test_keep_alive_of_zero_unloads_at_once_also_while_others_have_work():
+    idle = ready("a", keep_alive=0, idle_since=100)
+    assert chosen(idle) == (Unload("a", "idle"),)
+    assert chosen(idle, ready("b", waiting=3)) == (Unload("a", "idle"),)
+
+
+def test_a_model_with_work_does_not_expire():
+    assert chosen(ready("a", keep_alive=0, idle_since=0, waiting=1)) == (Run("a"),)
+
+
+def test_a_pinned_model_never_expires():
+    assert decide([ready("a", pin=True, keep_alive=0, idle_since=0)], [CPU], 1e9) == Decision((), None)
+
+
+# -- all of them, anywhere -------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Plan:
+    """A model of a made-up world: what it costs, and when its jobs come (`endless`: it always has one more)."""
+
+    name: str
+    memory_mb: int
+    load: float
+    service: float
+    batch: int
+    keep_alive: float
+    pin: bool
+    arrivals: list[float]
+    urgent: list[float]
+    endless: bool = False
+
+
+@dataclass
+class World:
+    """Carries decisions out on a clock of its own and looks at each of them."""
+
+    plans: dict[str, Plan]
+    budget: float
+    now: float = 0.0
+    models: dict[str, Model] = field(default_factory=dict)
+    device: Device = CPU
+    ends: tuple[float, str, str] | None = None
+    leaving: list[tuple[float, str]] = field(default_factory=list)
+    queues: dict[str, deque[float]] = field(default_factory=dict)
+    refused: set[str] = field(default_factory=set)
+    wake_at: float | None = None
+
+    def __post_init__(self) -> None:
+        self.device = Device("cpu", self.budget)
+        for name, plan in self.plans.items():
+            self.models[name] = Model(
+                name, "cpu", plan.memory_mb, load_seconds=plan.load, keep_alive=plan.keep_alive, pin=plan.pin
+            )
+            self.queues[name] = deque(sorted(plan.arrivals))
+
+    def due(self, name: str) -> int:
+        return sum(at <= self.now for at in self.queues[name])
+
+    def demand(self) -> list[Model]:
+        for name, plan in self.plans.items():
+            if plan.endless and name not in self.refused and not self.due(name):
+                self.queues[name].append(self.now)
+            oldest = self.queues[name][0] if self.due(name) else self.now
+            self.models[name] = replace(
+                self.models[name],
+                waiting=self.due(name),
+                urgent=sum(at <= self.now for at in plan.urgent),
+                since=max(oldest, self.models[name].since if self.models[name].idle_since else 0.0),
+            )
+        return list(self.models.values())
+
+    def step(self) -> bool:
+        """Decide and act, then go to the next moment; False when nothing will ever happen again."""
+        decision = decide(self.demand(), [self.device], self.now)
+        self.check(decision)
+        for action in decision.actions:
+            self.begin(action)
+        self.wake_at = decision.wake_at
+        return self.advance(again=any(isinstance(action, Refuse) for action in decision.actions))
+
+    def check(self, decision: Decision) -> None:
+        actions = decision.actions
+        resident = {name: one for name, one in self.models.items() if one.state != "unloaded"}
+        pinned = sum(one.memory_mb for one in resident.values() if one.pin)
+        if self.ends or self.leaving:
+            assert not actions, "something was begun while something was under way"
+        assert sum(isinstance(action, Load | Run) for action in actions) <= 1
+        if any(isinstance(action, Unload) for action in actions):
+            assert all(isinstance(action, Unload) for action in actions), "work beside leaving"
+        for action in actions:
+            one = self.models[action.model]
+            if isinstance(action, Unload):
+                assert one.state == "ready"
+                assert not one.pin
+                rooms = [self.models[other] for other in self.models if action.reason == f"room for {other}"]
+                assert all(room.memory_mb + pinned <= self.budget for room in rooms), "left for what can never fit"
+            elif isinstance(action, Load):
+                assert one.state == "unloaded"
+                assert sum(other.memory_mb for other in resident.values()) + one.memory_mb <= self.budget
+            elif isinstance(action, Refuse):
+                assert one.memory_mb + pinned > self.budget
+            else:
+                assert one.state == "ready"
+                assert one.urgent or not any(other.urgent for other in resident.values()), "urgent work had to wait"
+        if not (self.ends or self.leaving or actions):
+            able = [one for one in self.models.values() if (one.waiting or one.urgent) and one.retry_at <= self.now]
+            assert not able, "the device is idle while there is work"
+
+    def begin(self, action: Load | Run | Unload | Refuse) -> None:
+        name, plan = action.model, self.plans[action.model]
+        if isinstance(action, Refuse):
+            self.refused.add(name)
+            self.queues[name].clear()
+            plan.urgent.clear()
+            plan.endless = False
+        elif isinstance(action, Unload):
+            self.set(name, state="unloading")
+            self.leaving.append((self.now + 0.25, name))
+        else:
+            loading = isinstance(action, Load)
+            self.set(name, state="loading" if loading else "busy")
+            if self.device.holder != name:
+                self.device = replace(self.device, holder=name, turn_began=self.now)
+            if not loading:
+                self.serve(name, plan)
+            self.ends = (self.now + (plan.load if loading else plan.service), "load" if loading else "run", name)
+
+    def serve(self, name: str, plan: Plan) -> None:
+        if self.models[name].urgent:
+            plan.urgent.remove(min(plan.urgent))
+            return
+        for _ in range(min(plan.batch, self.due(name))):
+            self.queues[name].popleft()
+
+    def set(self, name: str, **facts) -> None:
+        self.models[name] = replace(self.models[name], **facts)
+
+    def advance(self, *, again: bool) -> bool:
+        moments = [at for at, _ in self.leaving] + ([self.ends[0]] if self.ends else [])
+        if not moments:
+            moments = [at for queue in self.queues.values() for at in queue if at > self.now]
+            moments += [at for plan in self.plans.values() for at in plan.urgent if at > self.now]
+            moments += [self.wake_at] if self.wake_at is not None else []
+        if again:
+            return True
+        if not moments:
+            return False
+        assert min(moments) >= self.now, "woken for something that is over"
+        self.now = min(moments)
+        if self.ends and self.ends[0] <= self.now:
+            _, what, name = self.ends
+            self.ends = None
+            self.set(name, state="ready", idle_since=self.now, **({"since": self.now} if what == "run" else {}))
+            if what == "load":
+                self.device = replace(self.device, turn_began=self.now)
+        for _, name in [one for one in self.leaving if one[0] <= self.now]:
+            self.set(name, state="unloaded")
+            if self.device.holder == name:
+                self.device = replace(self.device, holder=None)
+        self.leaving = [one for one in self.leaving if one[0] > self.now]
+        return True
+
+
+moments = st.floats(0, 60, allow_nan=False)
+
+
+@st.composite
+def plans(draw: st.DrawFn, names: str = "abcd") -> dict[str, Plan]:
+    found = {}
+    for name in names[: draw(st.integers(1, len(names)))]:
+        found[name] = Plan(
+            name=name,
+            memory_mb=draw(st.integers(1, 1100)),
+            load=draw(st.floats(0.1, 5)),
+            service=draw(st.floats(0.01, 3)),
+            batch=draw(st.integers(1, 8)),
+            keep_alive=draw(st.sampled_from([0.0, 1.0, 300.0])),
+            pin=draw(st.sampled_from([False, False, False, True])),
+            arrivals=draw(st.lists(moments, max_size=12)),
+            urgent=draw(st.lists(moments, max_size=3)),
+        )
+    return found
+
+
+@given(plans())
+@settings(max_examples=150, deadline=None)
+def test_every_invariant_holds_and_everything_is_worked_off_in_any_world(found):
+    jobs = sum(len(plan.arrivals) + len(plan.urgent) for plan in found.values())
+    world = World(found, 1000)
+    for _ in range(50 + 20 * jobs):
+        if not world.step():
+            break
+    else:
+        pytest.fail("it does not come to rest")
+    assert not any(world.queues.values())
+    assert not any(plan.urgent for plan in found.values())
+    assert all(one.state == "unloaded" or one.pin for one in world.models.values()), "somebody overstayed"
+
+
+@st.composite
+def greedy_plans(draw: st.DrawFn) -> dict[str, Plan]:
+    """Models that always have work, and one that gets a single job."""
+    found = {}
+    for name in "abcd"[: draw(st.integers(2, 4))]:
+        found[name] = Plan(
+            name=name,
+            memory_mb=draw(st.integers(1, 1000)),
+            load=draw(st.floats(0.1, 2)),
+            service=draw(st.floats(0.2, 2)),
+            batch=1,
+            keep_alive=300.0,
+            pin=False,
+            arrivals=[],
+            urgent=[],
+            endless=name != "a",
+        )
+    found["a"].arrivals.append(draw(st.floats(0, 30)))
+    return found
+
+
+@given(greedy_plans())
+@settings(max_examples=60, deadline=None)
+def test_nothing_waits_for_ever_behind_models_that_always_have_work(found):
+    arrival = found["a"].arrivals[0]
+    load = max(plan.load for plan in found.values())
+    service = max(plan.service for plan in found.values())
+    # Each of the others may have one turn first, with the change before it, and be in the middle of a batch.
+    turn = QUANTUM * load + service + load + 0.25
+    world = World(found, 1000)
+    while world.queues["a"]:
+        assert world.step()
+        assert world.now <= arrival + len(found) * turn
+
+
+def test_a_greedy_resident_lets_the_others_in_after_its_quantum():
+    greedy = Plan("greedy", 900, 1.0, 0.5, 8, 300.0, False, [0.0], [], endless=True)
+    modest = Plan("modest", 900, 2.0, 0.5, 8, 300.0, False, [5.0], [])
+    world = World({"greedy": greedy, "modest": modest}, 1000)
+    while world.queues["modest"] and world.now < 1000:
+        world.step()
+    assert world.now < 1.0 + QUANTUM * 2.0 + 2.0 + 1.0 + 0.5, "its quantum against a load of 2 s, and the change itself"
