@@ -82,10 +82,10 @@ def all_scenes() -> list[Scene]:
     return singles + groups + icons
 
 
-def random_scene(rng: random.Random, pairs: Pairs = "any") -> Scene:
-    """A shape or an icon scene; single subjects are the most frequent; `pairs` chooses by `HELD_OUT_PAIRS`."""
+def random_scene(rng: random.Random, pairs: Pairs = "any", shapes: float = 0.45) -> Scene:
+    """A shape scene in the share `shapes`, else an icon scene; `pairs` chooses by `HELD_OUT_PAIRS`."""
     while True:
-        scene = random_shape(rng) if rng.random() < 0.45 else random_icon(rng)
+        scene = random_shape(rng) if rng.random() < shapes else random_icon(rng)
         held_out = (scene.colour, scene.subject) in HELD_OUT_PAIRS
         if pairs == "any" or held_out == (pairs == "held-out"):
             return scene
