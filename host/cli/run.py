@@ -20,7 +20,7 @@ import typer
 from host.cli.options import AsJson, ConfigFile, DataDir, configuration
 from host.cli.output import Piece, console, joined, plural, show, show_json, show_whole, text
 from host.cli.service import ask
-from host.config import Config, Inbox, Overrides, load_config
+from host.config import Config, Inbox, Overrides, check_plugin_names, load_config
 from host.errors import WorkFailed
 from host.log import get_logger, start_logging
 from host.views import PluginView, Status
@@ -90,8 +90,10 @@ async def _run(config: Config, once: bool) -> RunSummary | None:
     async with open_app(config, read_only=False) as app:
         # Only now the data directory is ours, and with it the log.
         start_logging(config.host.log_level, config.paths.data / "logs" / "host.log")
+        plugins = await app.plugins()
+        check_plugin_names(config, [plugin.name for plugin in plugins])
         with _signals(app) as stopped:
-            show_whole(_banner(config, await app.plugins(), once))
+            show_whole(_banner(config, plugins, once))
             log.info("host started", process=os.getpid(), once=once)
             summary = await _work(app, once)
         if stopped and (once or len(stopped) > 1):

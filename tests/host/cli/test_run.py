@@ -6,12 +6,15 @@ import pty
 import signal
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from pydantic import TypeAdapter
 
 from host.cli.run import progress_line
+from host.control import SOCKET_NAME
 from host.views import EventView, Status, Submitted
 from tests.fakes import FakeService
 from tests.plugin_kit import MEASURE, install_plugin
@@ -51,12 +54,14 @@ def sensorium(*words: str) -> subprocess.CompletedProcess[str]:
 
 @contextmanager
 def running(*words: str):
-    """A host that has started; killed at the end if it is still there."""
+    """A host that listens; killed at the end if it is still there."""
     process = subprocess.Popen([*SENSORIUM, "run", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         for line in process.stderr:
             if json.loads(line)["event"] == "host started":
                 break
+        while process.poll() is None and not Path("data", SOCKET_NAME).exists():
+            time.sleep(0.01)  # nothing tells another process that a socket is there
         yield process
     finally:
         process.kill()
@@ -161,6 +166,60 @@ def test_why_finds_a_file_of_an_inbox_by_its_bare_name(place):
     assert sensorium("run", "--once").returncode == 6
     shown = sensorium("why", "pipe").stdout
     assert f"{place}/inbox/pipe: refused" in shown
+
+
+def test_settings_for_a_plugin_that_is_not_there_are_a_mistake(place):
+    (place / "config.toml").write_text(f"{QUICK}[plugins.mesure]\n")
+    done = sensorium("run", "--once")
+    assert done.returncode == 3
+    assert "no plugin is called `mesure`; did you mean `measure`?" in done.stderr
+
+
+def test_a_journal_that_cannot_be_read_ends_every_command_with_7(place):
+    (place / "data").mkdir()
+    (place / "data" / "journal.db").write_text("not a journal " * 1000)
+    for words in (["run"], ["status"], ["results"]):
+        done = sensorium(*words)
+        assert done.returncode == 7
+        assert f"Error: The journal {place}/data/journal.db cannot be used" in done.stderr
+        assert "sensorium doctor" in done.stderr
+
+
+# --- watching the status ---
+
+
+def test_watching_as_json_prints_a_status_a_line_until_ctrl_c(host, here):
+    words = [*SENSORIUM, "status", "--watch", "--json"]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    paused = []
+    for line in process.stdout:
+        paused.append(Status.model_validate_json(line).paused)
+        host.paused = True
+        if paused[-1]:
+            break
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert paused[0] is False
+    assert (process.returncode, err) == (0, "")
+
+
+def test_watching_goes_on_when_the_host_ends(place):
+    process = None
+    seen = []
+    try:
+        with running() as started:
+            words = [*SENSORIUM, "status", "--watch", "--json"]
+            process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+            for line in process.stdout:
+                seen.append(Status.model_validate_json(line).running)
+                if len(seen) == 1:
+                    started.send_signal(signal.SIGINT)
+                if seen[-1] is None:
+                    break
+    finally:
+        process.kill()
+        process.communicate()
+    assert (seen[0], seen[-1]) == (started.pid, None)
 
 
 # --- signals ---
