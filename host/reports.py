@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from host.errors import NotFound
@@ -13,11 +14,29 @@ from host.views import EventFacts, EventView, FailureView, JobFailure, RefusalVi
 
 async def event_view(event_id: str, journal: Journal, library: Library) -> EventView:
     """Everything that is known of an event. Raises NotFound."""
-    row = await journal.row("event", id=event_id)
-    if row is None:
+    views = await event_views([event_id], journal, library)
+    if event_id not in views:
         raise NotFound(f"No event {event_id} is known.")
-    jobs = await journal.rows("jobs_of_event", event_id=event_id)
-    results = await journal.rows("results_of_event", event_id=event_id)
+    return views[event_id]
+
+
+async def event_views(event_ids: Sequence[str], journal: Journal, library: Library) -> dict[str, EventView]:
+    """Everything that is known of events, by id; read together, because a burst finishes many at once."""
+    ids = json.dumps(list(event_ids))
+    events = await journal.rows("events_by_id", ids=ids)
+    jobs = _by_event(await journal.rows("jobs_of_events", ids=ids))
+    results = _by_event(await journal.rows("results_of_events", ids=ids))
+    return {row["id"]: _view(row, jobs.get(row["id"], ()), results.get(row["id"], ()), library) for row in events}
+
+
+def _by_event(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row["event_id"], []).append(row)
+    return groups
+
+
+def _view(row: Row, jobs: Sequence[Row], results: Sequence[Row], library: Library) -> EventView:
     return EventView(
         event=event_facts(row, library),
         results=[_result(result, library) for result in results],

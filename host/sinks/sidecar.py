@@ -24,7 +24,7 @@ from host.journal import SIDECAR, Journal, Row, Statement
 from host.library import Library
 from host.log import get_logger
 from host.names import from_text, is_text
-from host.reports import event_view
+from host.reports import event_views
 from host.steps import Observe
 from host.views import EventView
 
@@ -77,7 +77,7 @@ class SidecarSink:
         if not rows:
             return False
         self._observe("before sidecar")
-        views = {row["event_id"]: await event_view(row["event_id"], self._journal, self._library) for row in rows}
+        views = await event_views(list({row["event_id"] for row in rows}), self._journal, self._library)
         try:
             await asyncio.to_thread(self._write, rows, views)
         except OSError as error:  # a full disk: it stays owed

@@ -101,9 +101,16 @@ FROM jobs WHERE event_id = :event_id ORDER BY plugin;
 -- name: jobs_ahead
 SELECT count(*) AS ahead FROM jobs WHERE plugin = :plugin AND state = 'queued' AND seq < :seq;
 
--- name: results_of_event
-SELECT plugin, ordinal, type, version, data, artifact, provenance, created
-FROM results WHERE event_id = :event_id ORDER BY plugin, ordinal;
+-- name: events_by_id
+SELECT * FROM events WHERE id IN (SELECT value FROM json_each(:ids));
+
+-- name: jobs_of_events
+SELECT event_id, plugin, state, attempts, error
+FROM jobs WHERE event_id IN (SELECT value FROM json_each(:ids)) ORDER BY plugin;
+
+-- name: results_of_events
+SELECT event_id, plugin, ordinal, type, version, data, artifact, provenance, created
+FROM results WHERE event_id IN (SELECT value FROM json_each(:ids)) ORDER BY plugin, ordinal;
 
 -- name: event
 SELECT * FROM events WHERE id = :id;
@@ -153,8 +160,9 @@ SELECT id, event_id FROM embeddings WHERE space = :space AND id IN (SELECT value
 SELECT id, vector FROM embeddings WHERE space = :space AND id IN (SELECT value FROM json_each(:ids));
 
 -- name: missing_vectors
+-- By the index alone: the rows themselves, with their vectors, would all be read from the disk.
 SELECT value AS id FROM json_each(:ids)
-WHERE NOT EXISTS (SELECT 1 FROM embeddings WHERE id = value AND space = :space);
+WHERE NOT EXISTS (SELECT 1 FROM embeddings INDEXED BY embeddings_space WHERE space = :space AND id = value);
 
 -- name: embedding_of_event
 SELECT vector FROM embeddings WHERE event_id = :event_id AND space = :space LIMIT 1;

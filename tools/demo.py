@@ -1,0 +1,109 @@
+"""`make demo`: the main job on real files, from a fresh inbox to answers, in one go."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from host.app import App, open_app
+from host.config import Overrides, load_config
+from host.errors import HostError
+from host.views import EventView
+from tools.drawn_world import Sample, Scene, write_scenes
+
+FOLDER = Path("demo")
+SEED = 7
+SCENES = (
+    Scene("circle", "red", "white", position="left"),
+    Scene("circle", "red", "beige", position="right"),
+    Scene("square", "blue", "white", position="top"),
+    Scene("star", "yellow", "gray", position="center"),
+    Scene("triangle", "green", "light blue", count=3),
+    Scene("heart", "pink", "white", count=2),
+    Scene("cat", "black", "table"),
+    Scene("dog", "white", "grass"),
+    Scene("boat", "red", "water"),
+    Scene("car", "blue", "road"),
+    Scene("house", "brown", "snow"),
+    Scene("bird", "black", "sky", count=2),
+)
+SEARCHES = ("a red circle on the left", "a black cat", "a boat in the water", "two birds in the sky")
+console = Console(highlight=False, soft_wrap=True)
+
+
+async def demonstrate() -> int:
+    """Draw, work off, tell, search; how many files failed."""
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    inbox, outbox, data = FOLDER / "inbox", FOLDER / "outbox", FOLDER / "data"
+    config = load_config(None, Overrides(inboxes=(inbox,), outbox=outbox, data=data))
+    console.print(f"[bold]Drawing {len(SCENES)} pictures into {inbox}/[/] and working them off ...")
+    samples = {sample.path.name: sample for sample in write_scenes(inbox, SCENES, seed=SEED)}
+    async with open_app(config) as app, asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(app.run(), name="host")
+        await _worked_off(app, len(SCENES), running)
+        views = sorted(await app.results(limit=len(SCENES)), key=lambda view: view.event.name)
+        console.print(_table(views, samples))
+        for text in SEARCHES:
+            await _search(app, text, samples)
+        app.stop()
+    failed = sum(bool(view.failures) for view in views)
+    _say_where(outbox, data)
+    return failed
+
+
+async def _worked_off(app: App, count: int, running: asyncio.Task[object]) -> None:
+    while not running.done():
+        status = await app.status()
+        if status.arrivals >= count and not status.queued and not status.owed:
+            return
+        await asyncio.sleep(0.1)
+    await running
+
+
+def _table(views: list[EventView], samples: dict[str, Sample]) -> Table:
+    table = Table("file", "label", "score", "colours", title="What was found", title_justify="left")
+    for view in views:
+        found = {result.type: result.data for result in view.results}
+        best = found["labels"]["labels"][0]
+        colours = "".join(f"[{colour['hex']}]██[/]" for colour in found["image_info"]["dominant_colors"][:3])
+        label = _marked(best["name"], samples[view.event.name].scene)
+        table.add_row(view.event.name, label, f"{best['score']:.2f}", colours)
+    return table
+
+
+def _marked(label: str, scene: Scene) -> str:
+    colour, _, subject = label.partition(" ")
+    right = colour == scene.colour and subject.rstrip("s") == scene.subject.rstrip("s")
+    return f"[green]{label}[/]" if right else f"[yellow]{label}[/]"
+
+
+async def _search(app: App, text: str, samples: dict[str, Sample]) -> None:
+    hits = await app.search(text=text, limit=3)
+    console.print(f'\n[bold]sensorium search "{text}"[/]')
+    for hit in hits:
+        console.print(f"  {hit.score:5.2f}  {hit.origin:<36} [dim]{samples[hit.origin].caption}[/]")
+
+
+def _say_where(outbox: Path, data: Path) -> None:
+    console.print(f"\nThe answers lie in [bold]{outbox}/[/], a JSON file for each picture;")
+    console.print(f"the pictures are safe in [bold]{data / 'library'}/[/], the journal is {data / 'journal.db'}.")
+    console.print(f'\nGo on: [bold].venv/bin/sensorium search --data {data} "a yellow star"[/]')
+    console.print("or [bold]make run[/], and drop pictures of your own into inbox/.")
+
+
+def main() -> int:
+    """0 when every file has its answers."""
+    try:
+        return 1 if asyncio.run(demonstrate()) else 0
+    except HostError as error:
+        console.print(f"[red]{error}[/]")
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
