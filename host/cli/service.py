@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TypeVar, cast
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from host.config import Config
-from host.control import connect
+from host.control import ControlClient, connect
 from host.errors import AlreadyRunning
 from host.views import Service
+
+if TYPE_CHECKING:
+    from host.app import App
 
 ATTEMPTS = 150
 BETWEEN = 0.2  # seconds: a host that starts does not listen yet; another command is done before long
@@ -19,13 +23,35 @@ Answer = TypeVar("Answer")
 
 
 def ask(config: Config, question: Callable[[Service], Awaitable[Answer]], *, writes: bool = False) -> Answer:
-    """The service's answer to one question."""
+    """The service's answer to one question. Ctrl-C ends it, and any worker of this process, at once."""
 
     async def answer() -> Answer:
         async with open_service(config, writes=writes) as service:
-            return await question(service)
+            with _ends_at_once(service):
+                return await question(service)
 
-    return asyncio.run(answer())
+    try:
+        return asyncio.run(answer())
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+
+
+@contextlib.contextmanager
+def _ends_at_once(service: Service) -> Iterator[None]:
+    """On Ctrl-C nobody waits for the end of a batch that is not wanted any more: it is done again by the next host."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+
+    def interrupt() -> None:
+        if not isinstance(service, ControlClient):
+            cast("App", service).kill()
+        if task is not None:
+            task.cancel()
+
+    loop.add_signal_handler(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
 
 
 @contextlib.asynccontextmanager

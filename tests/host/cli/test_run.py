@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -262,6 +262,21 @@ def test_once_that_was_stopped_does_not_end_with_0(place, plugin_path):
         host.send_signal(signal.SIGINT)
         host.communicate(timeout=60)
     assert host.returncode == 130
+
+
+@pytest.mark.parametrize("beside_a_host", [False, True])
+def test_ctrl_c_ends_a_command_that_waits(place, plugin_path, beside_a_host):
+    fifo = place / "busy"
+    os.mkfifo(fifo)
+    install_plugin(plugin_path, "hangs", HANGS.format(fifo=str(fifo)))
+    (place / "a.txt").write_text("hello")
+    with running() if beside_a_host else nullcontext():
+        words = [*SENSORIUM, "submit", "--wait", "a.txt"]
+        command = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        fifo.read_text()
+        command.send_signal(signal.SIGINT)
+        assert command.communicate(timeout=30) == ("", "")
+        assert command.returncode == 130
 
 
 # --- progress ---
