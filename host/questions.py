@@ -23,7 +23,7 @@ from host.library import Library
 from host.lookup import find_event, hash_of, path_of
 from host.overview import device_views, inbox_views, model_views, plugin_views, queue_views
 from host.plugin_manager import Plugin, PluginRegistry
-from host.reports import event_facts, event_view, failure_view, job_counts, refusal_view
+from host.reports import event_facts, event_view, event_views, failure_view, job_counts, refusal_view
 from host.search import Search
 from host.sources.folder import FolderSource
 from host.views import EventView, Explanation, Hit, ModelView, PluginView, Status
@@ -110,8 +110,9 @@ class Questions:
         """What was found: for a path, an event id (or its beginning), or the latest events."""
         if query is not None:
             return [await self.view(await self._find(query))]
-        rows = await self.journal.rows("latest_events", limit=limit)
-        return [await self.view(row["id"]) for row in rows]
+        latest = [row["id"] for row in await self.journal.rows("latest_events", limit=limit)]
+        views = await event_views(latest, self.journal, self.library)
+        return [views[event_id] for event_id in latest if event_id in views]
 
     async def view(self, event_id: str) -> EventView:
         """Everything that is known of an event."""
