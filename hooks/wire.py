@@ -116,18 +116,18 @@ def decode(head: Buffer, inline: Buffer, arena: Arena | None = None) -> Message:
         body = json.loads(bytes(head))
         places = body.pop("blobs", [])
         blobs = [_blob(place, memoryview(inline), arena) for place in places]
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise WireError(f"A frame could not be read: {error}.") from error
     return Message(body, blobs)
 
 
 def _blob(place: Sequence[Any], inline: memoryview, arena: Arena | None) -> memoryview:
     where, start, length = place
-    if where == "inline":
+    if where == "inline" and 0 <= start <= start + length <= len(inline):
         return inline[start : start + length]
-    if where == "arena" and arena is not None:
+    if where == "arena" and arena is not None and start >= 0 and length >= 0:
         return arena.view(start, length)
-    raise WireError(f"A blob lies in {where!r}, which this connection does not have.")
+    raise WireError(f"A blob lies in {where!r} from {start} on ({length} bytes), which this connection does not have.")
 
 
 def read_message(read_exactly: Callable[[int], bytes], arena: Arena | None = None) -> Message:
