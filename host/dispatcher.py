@@ -39,6 +39,7 @@ from host.workers import Launch, Worker, WorkerFailed
 HOPELESS = frozenset({"bad_input", "unavailable", "invalid_plugin"})  # trying again cannot help
 COMMITS_AHEAD = 2  # batches that may wait for their commit while the next one runs
 QUERY_LIMIT = 60.0
+TOO_LARGE = "Choose a smaller model, or give the device more memory ([devices] in config.toml)."
 ENDED = error_facts("ended", "The host ended before it was done.", "Ask again.")
 
 log = get_logger(__name__)
@@ -199,8 +200,7 @@ class Dispatcher:
             await worker.stop()
 
     async def refuse(self, model: str, reason: str) -> None:
-        hint = "Choose a smaller model, or give the device more memory."
-        await self._fail_all(model, error_facts("never_fits", self._with_ladder(model, reason), hint))
+        await self._fail_all(model, error_facts("never_fits", self._with_ladder(model, reason), TOO_LARGE))
 
     async def _discard(self, model: str) -> None:
         worker = self._workers.pop(model, None)
@@ -307,8 +307,11 @@ class Dispatcher:
             await self.ledger.again([replace(job, alone=True) for job in jobs], facts, first=True)
         elif error.code == "out_of_memory" and self._relieved(plugin):
             await self.ledger.again([replace(jobs[0], alone=True)], facts, first=True)
-        elif error.code == "out_of_memory" or error.code in HOPELESS:
-            await self.ledger.fail(jobs, {**facts, "message": self._with_ladder(plugin, error.message)})
+        elif error.code == "out_of_memory":
+            message = self._with_ladder(plugin, error.message)
+            await self.ledger.fail(jobs, {**facts, "message": message, "hint": error.hint or TOO_LARGE})
+        elif error.code in HOPELESS:
+            await self.ledger.fail(jobs, facts)
         else:
             await self.ledger.later(jobs[0], facts)
 
@@ -339,7 +342,7 @@ class Dispatcher:
 
     def _with_ladder(self, plugin: str, message: str) -> str:
         tried = self._ladder.pop(plugin, [])
-        return f"{message} It was tried again {', then '.join(tried)}." if tried else message
+        return f"{message.rstrip('.')}. It was tried again {', then '.join(tried)}." if tried else message
 
     def _worked(self, plugin: str) -> None:
         self._misses.pop(plugin, None)

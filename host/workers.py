@@ -249,7 +249,8 @@ class Worker:
 
 def _said(message: Message) -> WorkerFailed:
     body = message.body
-    return WorkerFailed(body["code"], body["message"], body["hint"], body["detail"], alive=True)
+    said = body["message"].strip().removesuffix(":")  # an exception without words: its name says it
+    return WorkerFailed(body["code"], said, body["hint"], body["detail"], alive=True)
 
 
 def _signal_name(number: int) -> str:

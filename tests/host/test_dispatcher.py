@@ -675,6 +675,6 @@ async def test_nothing_is_idle_before_it_is_committed(desk):
 
 def test_the_schema_knows_no_state_for_running(journal):
     """A crash makes a running job a queued one by itself."""
-    with contextlib.closing(sqlite3.connect(journal.path)) as connection:
+    with contextlib.closing(sqlite3.connect(journal.path)) as connection:  # noqa: SIM117 - only one line may raise
         with pytest.raises(sqlite3.IntegrityError, match="state IN"):
             connection.execute("INSERT INTO jobs (event_id, plugin, state, queued) VALUES ('a', 'b', 'running', 1)")
