@@ -1,0 +1,145 @@
+"""Plugins are found by their entry point; one that cannot be used is listed with its reason, and the host runs on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from host.config import Config, check_plugin_settings
+from host.errors import ConfigError
+from host.plugin_manager import LIGHT, PluginRegistry, Unusable, find_plugins
+from tests.plugin_kit import MEASURE, install_plugin
+
+HEAD = "from hooks import *\nfrom pydantic import BaseModel\n"
+
+
+@pytest.fixture
+def found(plugin_path: Path):
+    """Install plugins from source and find what there is."""
+
+    def find(settings: dict[str, dict[str, Any]] | None = None, **sources: str) -> PluginRegistry:
+        for name, source in sources.items():
+            install_plugin(plugin_path, name, HEAD + source)
+        ours = {"clip": {"enabled": False}, "metadata": {"enabled": False}}
+        config = Config.model_validate({"plugins": {**ours, **(settings or {})}})
+        return find_plugins(config.plugins, lambda name, cls: check_plugin_settings(config, name, cls))
+
+    return find
+
+
+def problem(registry: PluginRegistry, name: str) -> str:
+    assert name not in registry.usable
+    (one,) = [one for one in registry.unusable if one.name == name]
+    return one.problem
+
+
+def test_a_plugin_is_known_by_its_hooks_version_and_distribution(found):
+    plugin = found(measure=MEASURE).usable["measure"]
+    assert (plugin.version, plugin.distribution) == ("1.0", "test-plugin-measure")
+    assert plugin.event_hooks == {"on_image", "on_text", "on_data"}
+
+
+def test_a_plugin_without_a_model_is_light(found):
+    plugin = found(measure=MEASURE).usable["measure"]
+    assert not plugin.has_model
+    assert plugin.spec == LIGHT.model_copy(update={"name": "measure"})
+
+
+def test_a_plugin_states_its_model_with_its_settings(found):
+    source = """
+class Settings(BaseModel):
+    size: int = 100
+@hookimpl
+def settings_class(): return Settings
+@hookimpl
+def model_spec(settings): return ModelSpec(name="m", memory_mb=settings.size, device="cpu")
+"""
+    plugin = found({"sized": {"size": 700}}, sized=source).usable["sized"]
+    assert (plugin.spec.memory_mb, plugin.has_model, plugin.settings) == (700, True, {"size": 700})
+
+
+def test_other_settings_are_another_provenance(found):
+    source = "class S(BaseModel):\n    size: int = 1\n@hookimpl\ndef settings_class(): return S\n"
+    one = found(sized=source).usable["sized"].settings_sha256
+    assert found({"sized": {"size": 1}}, sized=source).usable["sized"].settings_sha256 == one
+    assert found({"sized": {"size": 2}}, sized=source).usable["sized"].settings_sha256 != one
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("import nobody_has_this", "it cannot be imported: No module named 'nobody_has_this'. Install what it needs."),
+        ("1 / 0", "it failed to start: ZeroDivisionError: division by zero"),
+        ("import sys; sys.exit(3)", "it failed to start: SystemExit: 3"),
+        ("def (", "it failed to start: SyntaxError: "),
+        ("api = 2", "it is made for hook API 2; this host speaks 1. Install a version that fits."),
+        ("@hookimpl\ndef on_smell(events): pass", "it implements on_smell, which hook API 1 does not have."),
+        ("@hookimpl\ndef on_image(events, mood): pass", "it failed to start: PluginValidationError: "),
+        ("@hookimpl\ndef model_spec(): return 'small'", "model_spec returned str, not a ModelSpec."),
+        ("@hookimpl\ndef model_spec(): raise ModelUnavailable('No weights.', 'Get them.')", "No weights. Get them."),
+        ("@hookimpl\ndef model_spec(): return ModelSpec(name='m', batch=0)", "it failed to start: ValidationError: "),
+        ("@hookimpl\ndef settings_class(): return dict", "settings_class of odd returned <class 'dict'>"),
+        ("@hookimpl\ndef settings_class(): raise KeyError('a')", "it failed to start: KeyError: 'a'"),
+    ],
+)
+def test_a_plugin_that_cannot_be_used_is_listed_with_its_reason_beside_the_good_ones(found, source, reason):
+    registry = found(odd=source, measure=MEASURE)
+    assert problem(registry, "odd").startswith(reason)
+    assert set(registry.usable) == {"measure"}
+
+
+def test_the_api_that_a_plugin_was_made_for_is_listed(found):
+    assert [one.api for one in found(odd="api = 2").unusable if one.name == "odd"] == ["2"]
+
+
+def test_a_plugin_that_is_switched_off_is_not_even_imported(found):
+    registry = found({"odd": {"enabled": False}}, odd="raise SystemExit")
+    (one,) = [one for one in registry.unusable if one.name == "odd"]
+    assert one == Unusable("odd", "1.0", "test-plugin-odd", "switched off in the configuration", disabled=True)
+
+
+def test_settings_that_do_not_fit_are_the_user_s_mistake_and_are_named(found):
+    source = "class S(BaseModel):\n    size: int = 1\n@hookimpl\ndef settings_class(): return S\n"
+    with pytest.raises(ConfigError, match="size"):
+        found({"sized": {"size": "large"}}, sized=source)
+
+
+def test_of_two_plugins_with_one_name_one_is_used_and_the_other_is_listed(plugin_path, found, tmp_path, monkeypatch):
+    other = tmp_path / "other"
+    install_plugin(other, "measure", HEAD + MEASURE)
+    info = (other / "test_plugin_measure-1.0.dist-info").rename(other / "another_package-2.0.dist-info")
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: another-package\nVersion: 2.0\n")
+    monkeypatch.syspath_prepend(str(other))
+    registry = found(measure=MEASURE)
+    assert registry.usable["measure"].distribution == "another-package"
+    (one,) = [one for one in registry.unusable if one.name == "measure"]
+    assert one.distribution == "test-plugin-measure"
+    assert "another-package has a plugin of that name" in one.problem
+
+
+def test_what_a_plugin_prints_while_it_is_imported_breaks_no_output(found, capsys):
+    found(loud="print('hello')")
+    assert capsys.readouterr().out == ""
+
+
+IDENTIFY = "@hookimpl\ndef identify(head, name): {}\n"
+
+
+def test_a_plugin_may_tell_what_the_host_does_not_know(found):
+    registry = found(smeller=IDENTIFY.format("return ('data', 'x/smell') if head == b'\\0smell' else None"))
+    assert registry.identify(b"\0smell", "a.smell") == ("data", "x/smell")
+    assert registry.identify(b"\0other", "a.other") is None
+
+
+@pytest.mark.parametrize("body", ["raise ValueError('no')", "return 'image'", "return ('smell', 'x/y')", "return 5, 6"])
+def test_a_plugin_that_fails_to_identify_is_passed_over(found, body):
+    registry = found(a_broken=IDENTIFY.format(body), smeller=IDENTIFY.format("return ('data', 'x/smell')"))
+    assert registry.identify(b"\0smell", "a.smell") == ("data", "x/smell")
+
+
+def test_who_can_answer_a_search_is_known(found):
+    registry = found(measure=MEASURE, embedder="@hookimpl\ndef embed_query(texts): return []")
+    assert [plugin.name for plugin in registry.embedders()] == ["embedder"]
+    assert registry.hooks_of_plugins() == {"measure": frozenset({"on_image", "on_text", "on_data"})}
