@@ -6,14 +6,18 @@ Keys of the file are the aliases where a field has one: `[[inbox]]` fills `inbox
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationInfo
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationInfo, field_validator
 
 from hooks.events import Kind
+from host.topics import TopicPattern
 
 
 def _absolute(path: Path, info: ValidationInfo) -> Path:
@@ -43,6 +47,7 @@ DATA: Any = "data"
 OUTBOX: Any = "outbox"
 INBOXES: Any = ({"path": "inbox"},)
 PATHS: Any = {}
+MQTT: Any = {}
 
 
 class Section(BaseModel):
@@ -149,6 +154,150 @@ class Route(Section):
     enabled: bool = Field(default=True, description="false: what matches does not go to the plugin.")
 
 
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a broker is."""
+
+    host: str
+    port: int
+    tls: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is this very machine, so that nobody can listen on the way."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+def _address(broker: str) -> Address:
+    parts = urlsplit(broker)
+    if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or parts.path.strip("/") or parts.query:
+        raise ValueError('should be "embedded", "mqtt://host:1883" or "mqtts://host:8883"')
+    if parts.username or parts.password:
+        raise ValueError("cannot hold a user or password; set SENSORIUM_MQTT_USER and SENSORIUM_MQTT_PASSWORD")
+    tls = parts.scheme == "mqtts"
+    return Address(parts.hostname, parts.port or (8883 if tls else 1883), tls)
+
+
+def _not_twice(qos: int) -> int:
+    if qos == 2:
+        raise ValueError(
+            "cannot be 2: the first answer of QoS 2 goes out before the message is stored, so that a crash could lose "
+            "it; use 1, which loses nothing here and brings no result twice"
+        )
+    return qos
+
+
+def _topic_pattern(text: str) -> str:
+    TopicPattern.parse(text)
+    return text
+
+
+class Subscription(Section):
+    """Messages that are taken in."""
+
+    topic: Annotated[str, AfterValidator(_topic_pattern)] = Field(
+        description="The filter, with + for one level and # for all that follow; {name} is a level that becomes a tag. "
+        "$share/GROUP/ in front lets several hosts divide the messages."
+    )
+    qos: Annotated[int, Field(ge=0, le=2), AfterValidator(_not_twice)] = Field(
+        default=1, description="1: nothing is lost; 0: what comes while the host or the way to it is down is lost."
+    )
+    retained: Literal["take", "ignore"] = Field(
+        default="take",
+        description='What becomes of messages that the broker kept: "take" each content once, or "ignore" them.',
+    )
+    envelope: bool = Field(
+        default=False,
+        description='Whether a message is JSON, {"media": BASE64, "type": MEDIA TYPE, "meta": {…}}, and not the media.',
+    )
+    tags: tuple[str, ...] = Field(default=(), description="Tags for everything that arrives here.")
+    max_size_mb: Count = Field(default=32, le=256, description="Larger messages are refused.")
+
+
+SUBSCRIPTIONS: Any = ({"topic": "sensorium/in/{device}/#"},)
+
+
+class Mqtt(Section):
+    """The broker, and what is taken in from it."""
+
+    allow_plain_text: bool = Field(
+        default=False, description="Whether passwords and messages may cross the network without TLS."
+    )
+    broker: str | None = Field(
+        default=None,
+        description='"embedded" for one of our own, for trying things out; "mqtt://host:1883" or "mqtts://host:8883" '
+        "for yours. User and password come from SENSORIUM_MQTT_USER and SENSORIUM_MQTT_PASSWORD. Not set: no MQTT.",
+    )
+    embedded_port: int = Field(
+        default=1883, ge=1, le=65_535, description="Port of the embedded broker, on this machine alone."
+    )
+    client_id: str = Field(
+        default="",
+        pattern=r"^[A-Za-z0-9_-]*$",
+        max_length=100,
+        description="What the broker knows this host by, unique there; made from the data folder when it is not set.",
+    )
+    protocol: Literal["5", "3.1.1"] = Field(default="5", description="Version of MQTT that the broker speaks.")
+    ca: Folder | None = Field(
+        default=None, description="PEM file of the authority that signed the broker's certificate."
+    )
+    certificate: Folder | None = Field(default=None, description="PEM file of this host's own certificate.")
+    key: Folder | None = Field(default=None, description="PEM file of the key of this host's certificate.")
+    keepalive: int = Field(default=60, ge=5, le=3600, description="Seconds after which a silent connection is lost.")
+    session_expiry: int = Field(
+        default=7 * 24 * 3600,
+        ge=60,
+        le=2**32 - 1,
+        description="Seconds for which the broker keeps messages for this host while it is away.",
+    )
+    window: int = Field(
+        default=2000, ge=1, le=65_535, description="Messages that may be under way before the first is acknowledged."
+    )
+    subscribe: tuple[Subscription, ...] = Field(
+        default=SUBSCRIPTIONS, description="What is taken in; from sensorium/in/DEVICE/… when none is set."
+    )
+
+    @field_validator("broker")
+    @classmethod
+    def _is_reachable(cls, broker: str | None, info: ValidationInfo) -> str | None:
+        if broker is None or broker == "embedded":
+            return broker
+        address = _address(broker)
+        if not (address.tls or address.is_here or info.data.get("allow_plain_text")):
+            raise ValueError(
+                "is on another machine and not encrypted; use mqtts://, or set allow_plain_text = true if everybody on "
+                "the way may read and change it"
+            )
+        return broker
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the host starts the broker itself."""
+        return self.broker == "embedded"
+
+    @property
+    def address(self) -> Address:
+        """Where the broker is; only when one is set."""
+        return Address("127.0.0.1", self.embedded_port) if self.is_embedded else _address(self.broker or "")
+
+    @property
+    def version(self) -> str:
+        """The version of MQTT that is spoken; the embedded broker knows the older one."""
+        return "3.1.1" if self.is_embedded else self.protocol
+
+    def credentials(self) -> tuple[str | None, str | None]:
+        """User and password, from the environment."""
+        return os.environ.get("SENSORIUM_MQTT_USER") or None, os.environ.get("SENSORIUM_MQTT_PASSWORD") or None
+
+
 class Config(Section):
     """A whole configuration, complete and checked; made by `load_config`."""
 
@@ -160,6 +309,7 @@ class Config(Section):
     devices: Devices = Devices()
     jobs: Jobs = Jobs()
     routes: tuple[Route, ...] = Field(default=(), alias="route")
+    mqtt: Mqtt = Field(default=MQTT)
     plugins: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="Settings for each plugin, checked by its own class; `enabled` is the host's."
     )
