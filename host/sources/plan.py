@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from math import inf
 
 BURST = 1000  # notifications after which everything is scanned: the kernel's queue may have overflowed
-SCAN_SHARE = 5  # a scan that took t is followed by another after at least 5 t
+SCAN_SHARE = 2  # a scan that took t is followed by another after at least 2 t
 
 
 class ScanPlan:
