@@ -76,7 +76,9 @@ async def _by_origin(query: str, path: str, journal: Journal, sources: Sequence[
 
 async def _by_content(query: str, path: PathName, journal: Journal) -> str | None:
     digest = Path(query).stem  # of a file in the library
-    if path.is_file:
+    if path.there is not None and path.is_file:
+        if await journal.row("event_of_size", size=path.there.st_size) is None:
+            return None  # and a file of a terabyte is not read to learn that
         try:
             digest, _ = await asyncio.to_thread(hash_of, path.name)
         except OSError:

@@ -34,7 +34,7 @@ def folder_of(path: str, root: str) -> Iterator[int]:
     """A descriptor of the folder that a file lies in, reached from `root` without following a link below it."""
     descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        for part in Path(os.path.relpath(path, root)).parts[:-1]:
+        for part in filter(None, os.path.dirname(path).removeprefix(root).split(os.sep)):
             deeper = os.open(part, SAFE_FOLDER, dir_fd=descriptor)
             os.close(descriptor)
             descriptor = deeper

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import time
 import wave
 import zipfile
 
@@ -110,11 +109,13 @@ def test_text_about_svg_is_text():
     assert identify(b"<svgfoo>", "x") == TEXT
 
 
-@pytest.mark.parametrize("hostile", [b"<!---->", b"<!--", b" ", b"<?xml", b"<!DOCTYPE svg [", b"{", b"[", b'"', b"\xff\xd8"])
-def test_a_hostile_head_is_told_in_no_time(hostile):
-    started = time.process_time()
-    identify((hostile * HEAD)[: HEAD - 1] + b"x", "x")
-    assert time.process_time() - started < 1  # not a speed: seconds to hours where an expression backtracks
+@pytest.mark.parametrize(
+    "hostile", [b"<!---->", b"<!--", b" ", b"<?xml", b"<!DOCTYPE svg [", b"{", b"[", b'"', b"\xff\xd8"]
+)
+@pytest.mark.timeout(20)  # it would be hours where an expression backtracks
+def test_a_hostile_head_has_an_answer_too(hostile):
+    found = identify((hostile * HEAD)[: HEAD - 1] + b"x", "x")
+    assert found is None or found[1] in ("text/plain", "application/json", "image/jpeg")
 
 
 def test_among_kinds_of_text_the_name_decides():
@@ -187,4 +188,5 @@ def test_text_is_never_taken_for_something_binary(text):
     found = identify(text.encode()[:HEAD], "x")
     assert found is not None
     assert found[0] in ("text", "data", "image", "document")
-    assert found[0] not in ("image", "document") or text.lstrip("\ufeff \n").startswith(("<", "{\\rtf", "%PDF-", "GIF8"))
+    if found[0] in ("image", "document"):  # formats that are text themselves
+        assert text.lstrip("\ufeff \n").startswith(("<", "{\\rtf", "%PDF-", "GIF8"))

@@ -124,7 +124,8 @@ async def test_an_arrival_that_comes_again_after_a_crash_adds_nothing(intake, jo
 
 
 async def test_the_same_content_is_one_event_however_often_it_arrives(intake, journal):
-    verdicts = await intake.accept([Letter(b"hello"), Letter(b"hello", origin="copy.txt"), Letter(b"hello", revision="2")])
+    letters = [Letter(b"hello"), Letter(b"hello", origin="copy.txt"), Letter(b"hello", revision="2")]
+    verdicts = await intake.accept(letters)
     assert len(set(verdicts)) == 1
     assert await counts(journal) == (1, 3, 2, 0)
 

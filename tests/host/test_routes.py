@@ -12,7 +12,7 @@ PLUGINS = {
 }
 
 
-def plugins_for(*routes: Route, kind: str = "image", media_type: str = "image/png", source="inbox", origin="a/b/cat.png"):
+def plugins_for(*routes, kind="image", media_type="image/png", source="inbox", origin="a/b/cat.png"):
     return Routes(routes, PLUGINS).plugins_for(kind, media_type, source, origin)
 
 

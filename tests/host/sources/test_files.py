@@ -264,7 +264,7 @@ def test_a_filesystem_without_hard_links_loses_nothing_either(inbox, tmp_path, m
 
 def test_what_cannot_be_moved_is_back_under_its_name(inbox, tmp_path):
     (tmp_path / "done").write_text("a file where the folder should be")
-    with pytest.raises(OSError, match="exists|Not a directory"):
+    with pytest.raises(OSError, match=r"exists|Not a directory"):
         rid(found(put(inbox / "a.txt"), inbox), inbox, tmp_path / "done")
     assert left(inbox) == {"a.txt": TEXT}
 

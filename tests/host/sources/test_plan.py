@@ -119,7 +119,8 @@ def test_polling_is_a_shorter_regular_time(plan, clock):
 
 @given(
     st.lists(
-        st.tuples(st.sampled_from(["notice", "new", "ask", "take", "took"]), st.floats(0, 3, allow_nan=False)), max_size=60
+        st.tuples(st.sampled_from(["notice", "new", "ask", "take", "took"]), st.floats(0, 3, allow_nan=False)),
+        max_size=60,
     )
 )
 def test_what_was_noticed_is_always_scanned_afterwards(events):
