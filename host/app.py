@@ -15,11 +15,13 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hooks.errors import SensoriumError
 from host.config import Config, Inbox, check_plugin_settings
 from host.control import ControlServer
 from host.dispatcher import Dispatcher
+from host.errors import JournalError
 from host.intake import Accepted, Intake, Refused, Unsettled
 from host.journal import Journal, open_journal
 from host.leasing.devices import find_devices
@@ -38,6 +40,9 @@ from host.sources.folder import FolderSource
 from host.sources.scan import Found, Look
 from host.steps import Observe
 from host.views import Status, Submitted
+
+if TYPE_CHECKING:
+    from host.sources.mqtt import MqttSource
 
 SUBMIT = "submit"
 SETTLED_CHECK = 0.1
@@ -78,6 +83,7 @@ class App(Questions):
         folders = folders_of(config.inboxes)
         self.sidecars = SidecarSink(journal, library, config.paths.outbox, config.paths.failed, folders, observe)
         sources = [self._source(inbox, config, journal) for inbox in config.inboxes]
+        self.mqtt = self._mqtt_source(config, journal) if config.mqtt.broker else None
         self.intake.on_committed = dispatcher.notify
         self.intake.on_owed = dispatcher.ledger.on_owed = self.sidecars.wake
         self._stopping = asyncio.Event()
@@ -96,6 +102,14 @@ class App(Questions):
             on_refused=lambda refused: self.sidecars.refused(inbox.name, refused),
         )
 
+    def _mqtt_source(self, config: Config, journal: Journal) -> MqttSource:
+        from host.sources.mqtt import MqttSource  # a host without MQTT does not wait for its import at each start
+
+        def refused(refused: Sequence[tuple[str, str]]) -> None:
+            self.sidecars.refused("mqtt", refused)
+
+        return MqttSource(config.mqtt, config.paths.data, self.intake, journal, on_refused=refused)
+
     # -- running -----------------------------------------------------------------------------------------------------
 
     async def run(self, *, once: bool = False, on_progress: Callable[[Status], None] | None = None) -> RunSummary:
@@ -104,6 +118,8 @@ class App(Questions):
         control = ControlServer(self, self.config.paths.data / "control.sock")
         async with self._named(), self.working(), control, asyncio.TaskGroup() as tasks:
             background = [tasks.create_task(source.run(), name=source.inbox.name) for source in self.sources]
+            if self.mqtt is not None:
+                background.append(tasks.create_task(self.mqtt.run(), name="mqtt"))
             if on_progress is not None:
                 background.append(tasks.create_task(self._report(on_progress), name="progress"))
             ended = [tasks.create_task(self._stopped(), name="stopping")]
@@ -173,10 +189,11 @@ class App(Questions):
 
     async def _worked_off(self) -> None:
         while True:
-            for source in self.sources:
-                await source.idle.wait()
+            idle = [source.idle for source in (*self.sources, *((self.mqtt,) if self.mqtt else ()))]
+            for each in idle:
+                await each.wait()
             await asyncio.sleep(SETTLED_CHECK)
-            quiet = all(source.idle.is_set() for source in self.sources) and self.dispatcher.is_idle()
+            quiet = all(each.is_set() for each in idle) and self.dispatcher.is_idle()
             if quiet and self.sidecars.idle.is_set():
                 return
 
@@ -244,6 +261,8 @@ def _submitted_file(path: str) -> FileArrival | Refused:
     absolute = os.path.abspath(path)
     try:
         look = Look.of(os.stat(absolute))
+    except ValueError:
+        return Refused("It cannot be a path: there is a NUL character in it.")
     except OSError as error:
         return Refused(f"It cannot be read: {error.strerror}.")
     if not os.path.isfile(absolute):
@@ -318,7 +337,8 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
 async def _outlived_by(writer: asyncio.Task[None]) -> None:
     """Without its writer the journal takes nothing any more: a host that went on would wait for ever."""
     await asyncio.wait([writer])
-    writer.result()
+    cause = None if writer.cancelled() else writer.exception()
+    raise JournalError(f"The journal's writer ended: {cause!r}.") from cause
 
 
 def make_folders(config: Config) -> None:
