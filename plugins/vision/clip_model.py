@@ -27,10 +27,10 @@ from plugins.vision.postponed import postponed
 # Half of the time that importing open_clip takes, and 160 MB: PyTorch's compiler, of which torchvision asks one
 # question, and timm, of which only some architectures are made.
 RARELY_NEEDED = ("torch._dynamo.utils", "timm", "timm.layers")
-MERGES = "bpe.txt.gz"
-WIDEST = 16
-CHUNK = 16
-TEXTS = 64
+MERGES = "bpe.txt.gz"  # the tokenizer's own, where a folder has one: weights and merges belong together
+WIDEST = 16  # sides of 16 to 1 at most: the shorter one is scaled to what the model sees, and the other grows with it
+CHUNK = 16  # pictures of a batch that are computed while the next ones are decoded
+TEXTS = 64  # texts at a time, which bounds the memory that a long list of names takes
 SETTING = 'pretrained = "FILE" in [plugins.clip]'
 
 
