@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 
 from hooks import API_VERSION
 from host.dispatcher import Dispatcher
-from host.leasing.leases import Leases, Slot
+from host.leasing.leases import Leases
+from host.leasing.slots import Slot
 from host.plugin_manager import Plugin, PluginRegistry, Unusable
 from host.sources.folder import FolderSource
 from host.views import DeviceView, InboxView, ModelView, PluginView, QueueView

@@ -27,6 +27,7 @@ from hooks.model import Device, ModelSpec
 from host.errors import JournalError
 from host.journal import Journal, Statement
 from host.leasing import policy
+from host.leasing.slots import Slot, place
 from host.log import get_logger
 
 log = get_logger(__name__)
@@ -60,36 +61,6 @@ class Effects(Protocol):
 
     def peak_mb(self, model: str) -> float | None:
         """The most memory that the model's worker has had, in MB; None where that is not measured."""
-
-
-@dataclass(slots=True)
-class Slot:
-    """What is known of a model: its spec, its state, its demand, and what was measured.
-
-    `home` is the device that was chosen for it, `device` where it is now. `rung` says how far its last work has come on
-    the ladder after an out-of-memory: 0 not at all, 1 the device for itself, 2 on the CPU.
-    """
-
-    spec: ModelSpec
-    home: Device
-    device: Device
-    state: policy.State = "unloaded"
-    waiting: int = 0
-    urgent: int = 0
-    oldest: float = 0.0
-    served: float = 0.0
-    idle_since: float = 0.0
-    retry_at: float = 0.0
-    load_seconds: float | None = None
-    measured_mb: float | None = None
-    rung: int = 0
-    loading: asyncio.Task[None] | None = None
-
-    @property
-    def memory_mb(self) -> float:
-        """The best known footprint; what fitted its device once is never taken for too large to be loaded again."""
-        known = self.measured_mb or self.spec.memory_mb
-        return min(known, self.device.memory_mb) if self.spec.memory_mb <= self.device.memory_mb else known
 
 
 @dataclass(slots=True)
@@ -173,6 +144,17 @@ class Leases:
         """The worker of a model ended by itself. One that is at work is found out about by its work."""
         if self._slots[model].state == "ready":
             self._begin(policy.Unload(model, "its worker ended by itself"))
+
+    def dismiss(self, model: str) -> bool:
+        """Have a model leave memory: now when it is idle, else after its batch. False when it is not resident.
+
+        Work that waits for it loads it again.
+        """
+        slot = self._slots[model]
+        if slot.state == "ready":
+            self._begin(policy.Unload(model, "somebody asked for it"))
+        slot.dismissed = slot.state == "busy"
+        return slot.state in ("busy", "unloading")
 
     def relieve(self, model: str) -> str | None:
         """After an out-of-memory: take the next step of the ladder and say it in words; None when there is none.
@@ -283,8 +265,11 @@ class Leases:
         slot.measured_mb = max(slot.measured_mb or 0.0, self._need().peak_mb(model) or 0.0) or None
         if slot.rung <= rung:  # no further step was taken: what needed the last one is done
             slot.rung = 0
+        dismissed, slot.dismissed = slot.dismissed, False
         if not alive:
             self._gone(model, slot, "its worker ended")
+        elif dismissed:
+            self._begin(policy.Unload(model, "somebody asked for it"))
         elif slot.device != self._target(slot):
             self._begin(policy.Unload(model, f"it goes to {self._target(slot).name}"))
         else:
@@ -386,17 +371,3 @@ class Leases:
             )
             for name, ground in self._grounds.items()
         ]
-
-
-def place(spec: ModelSpec, devices: Sequence[Device]) -> Device:
-    """The device for a model: a GPU with room for 'auto', else the CPU; a GPU or nothing but a refusal for 'gpu'."""
-    gpus = [device for device in devices if device.kind == "gpu"]
-    cpu = next(device for device in devices if device.kind == "cpu")
-    if spec.device == "none":
-        return next(device for device in devices if device.kind == "none")
-    if spec.device == "cpu" or not gpus:
-        return cpu if spec.device != "gpu" else Device(name="gpu", kind="gpu", memory_mb=0)
-    roomy = [device for device in gpus if device.memory_mb >= spec.memory_mb]
-    if roomy or spec.device == "gpu":
-        return max(roomy or gpus, key=lambda device: device.memory_mb)
-    return cpu

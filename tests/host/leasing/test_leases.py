@@ -13,7 +13,8 @@ import pytest
 from hooks.model import Device, ModelSpec
 from host.errors import JournalError
 from host.journal import Statement, open_journal
-from host.leasing.leases import Leases, LoadError, place
+from host.leasing.leases import Leases, LoadError
+from host.leasing.slots import place
 from tests.until import until
 
 CPU = Device(name="cpu", kind="cpu", memory_mb=1000)
