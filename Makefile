@@ -49,6 +49,7 @@ run: venv ## watch inbox/ until Ctrl-C
 	$(BIN)/sensorium run
 
 test: check ## run the checks, then all the tests
+	@PYTHON="$(PYTHON)" tools/system_packages.sh tests
 	$(BIN)/python -m pytest tests
 
 check: venv ## lint, types and import layers

@@ -13,9 +13,9 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any, Protocol
 
@@ -32,7 +32,10 @@ Identify = Callable[[bytes, str], Identity | None]
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A content that was read: its hash and size, what it is, and where it lies (see `events` in the schema)."""
+    """A content that was read: its hash and size, what it is, and where it lies (see `events` in the schema).
+
+    `metadata` is what its source knows of it.
+    """
 
     sha256: str
     size: int
@@ -41,6 +44,7 @@ class Taken:
     location: str
     mark: str
     stored: Path | None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +220,7 @@ def _event_row(arrival: Arrival, content: Taken, now: float) -> dict[str, Any]:
         "source": arrival.source,
         "origin": arrival.origin,
         "tags": json.dumps(arrival.tags),
-        "metadata": "{}",
+        "metadata": json.dumps(content.metadata),
         "parent": None,
         "created": now,
     }

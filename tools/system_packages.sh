@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Checks what pip cannot bring, and installs what is missing where apt-get is there.
-# PYTHON names the interpreter to check (python3 unless told).
+# PYTHON names the interpreter to check (python3 unless told). With `tests` as the argument, what the tests need too.
 set -euo pipefail
 
 PYTHON=${PYTHON:-python3}
@@ -12,6 +12,7 @@ fail() {
 
 has_compiler() { command -v c++ >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null; }
 has_venv() { "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null; }
+has_mosquitto() { PATH="$PATH:/usr/sbin:/usr/local/sbin" command -v mosquitto >/dev/null; }
 has_headers() {
     "$PYTHON" -c 'import os, sysconfig as s; raise SystemExit(not os.path.isfile(s.get_path("include") + "/Python.h"))'
 }
@@ -22,6 +23,9 @@ NEEDS=(
     "has_venv|python3-venv|Python's venv module, for the virtual environment"
     "has_headers|python3-dev|Python's C headers, to build hnswlib"
 )
+if [ "${1:-}" = tests ]; then
+    NEEDS+=("has_mosquitto|mosquitto|the MQTT broker mosquitto, for the tests of MQTT")
+fi
 
 check_python() {
     command -v "$PYTHON" >/dev/null || fail "'$PYTHON' was not found. Install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3.12"

@@ -111,7 +111,8 @@ class SidecarSink:
     def _relative(self, source: str, origin: str, event_id: str) -> Path:
         if source in self._folders:
             return Path(self._folders[source], from_text(origin))
-        name = Path(from_text(origin))  # submitted from anywhere: the name alone may be there already
+        # From anywhere else: the last part alone, since the others may lead anywhere; told apart, as it may be there.
+        name = Path(os.path.basename(from_text(origin).rstrip("/")).replace("\0", ""))
         return Path(source, f"{name.stem}-{event_id[:8]}{name.suffix}")
 
     def _set_aside(self, row: Row, view: EventView) -> list[Path]:
@@ -135,7 +136,7 @@ class SidecarSink:
     def refused(self, source: str, refused: Sequence[tuple[str, str]]) -> None:
         """Say in `failed/` why arrivals were refused; blocks."""
         for origin, reason in refused:
-            relative = Path(self._folders.get(source, source), from_text(origin))
+            relative = self._relative(source, origin, hashlib.sha256(origin.encode()).hexdigest())
             body = {"file": origin, "source": source, "refused": reason}
             with contextlib.suppress(OSError):  # the journal has it too; `sensorium why` tells
                 _write_json(_place(self._failed, relative, REPORT), body)

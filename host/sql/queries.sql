@@ -60,6 +60,14 @@ WHERE NOT EXISTS (
       AND CASE state WHEN 'refused' THEN changed = value ->> 2 ELSE :keep END
 );
 
+-- name: redelivered
+-- For messages that come again: the revision of the latest arrival on the topic that had the same number.
+SELECT value ->> 2 AS topic, value ->> 1 AS mid,
+       (SELECT max(revision) FROM arrivals
+        WHERE source = :source AND origin = value ->> 0
+          AND revision > value ->> 1 || '.' AND revision < value ->> 1 || '/') AS revision
+FROM json_each(:found);
+
 -- name: queued_jobs
 SELECT j.seq, j.event_id, j.attempts, j.alone, j.not_before, j.queued, e.*
 FROM jobs j JOIN events e ON e.id = j.event_id
@@ -120,6 +128,9 @@ SELECT * FROM events WHERE id >= :prefix AND id < :prefix || 'g' ORDER BY id LIM
 
 -- name: events_by_sha256
 SELECT * FROM events WHERE sha256 = :sha256;
+
+-- name: event_of_size
+SELECT id FROM events WHERE size = :size LIMIT 1;
 
 -- name: latest_events
 SELECT * FROM events ORDER BY created DESC LIMIT :limit;
@@ -194,3 +205,34 @@ WHERE state = :state AND (:event_id IS NULL OR event_id = :event_id) AND (:plugi
 SELECT j.seq, j.event_id, j.attempts, j.alone, j.not_before, j.queued, e.*
 FROM jobs j JOIN events e ON e.id = j.event_id
 WHERE j.seq IN (SELECT value FROM json_each(:seqs)) AND j.state = 'queued' ORDER BY j.seq;
+
+-- name: publish_start
+-- From now on finished jobs, known contents and refusals are owed to the sink.
+INSERT INTO publishers (sink) VALUES (:sink) ON CONFLICT (sink) DO NOTHING;
+
+-- name: publish_stop
+DELETE FROM publishers WHERE sink = :sink;
+
+-- name: publish_forget
+-- Nobody is left who would send what is owed.
+DELETE FROM publishes WHERE NOT EXISTS (SELECT 1 FROM publishers);
+
+-- name: publishers
+SELECT sink FROM publishers;
+
+-- name: publish_owed
+-- `superseded`: the same is owed once more, later: the job was queued again and has newer results.
+SELECT p.id, p.source, p.origin, p.event_id, p.plugin, p.reason,
+       p.event_id IS NOT NULL AND EXISTS (SELECT 1 FROM publishes newer
+               WHERE newer.event_id = p.event_id AND newer.plugin = p.plugin AND newer.id > p.id
+               AND newer.source = p.source AND newer.origin = p.origin) AS superseded
+FROM publishes p WHERE p.id > :after ORDER BY p.id LIMIT :limit;
+
+-- name: publish_done
+DELETE FROM publishes WHERE id = :id;
+
+-- name: publish_count
+SELECT count(*) AS owed FROM publishes;
+
+-- name: last_result
+SELECT max(finished) AS finished FROM jobs WHERE state = 'done';
