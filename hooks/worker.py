@@ -109,6 +109,7 @@ class Worker:
         self._manager = plugin_manager()
         self._arguments: dict[str, Any] = {}
         self._plugin = "?"
+        self._reported = float("-inf")
 
     def serve(self) -> None:
         """Answer requests until `unload` or until the host is gone."""
@@ -167,7 +168,11 @@ class Worker:
             )
 
     def _report(self, event_id: str, fraction: float, text: str) -> None:
-        self._peer.send({"op": "progress", "event": event_id, "fraction": fraction, "text": text})
+        """Progress leaves at once, because the hook may compute for long; what follows too soon is dropped."""
+        now = time.monotonic()
+        if now - self._reported >= FLUSH_AFTER:
+            self._reported = now
+            self._peer.send({"op": "progress", "event": event_id, "fraction": fraction, "text": text}, now=True)
 
     def _done(self) -> None:
         self._peer.send({"op": "done", "memory_mb": peak_memory_mb()}, now=True)
@@ -190,7 +195,8 @@ def error_body(error: Exception, plugin: str) -> dict[str, Any]:
 def is_out_of_memory(error: Exception) -> bool:
     """Whether the device was full, told without importing the library that says so."""
     names = {cls.__name__ for cls in type(error).__mro__}
-    return isinstance(error, MemoryError | OutOfMemory) or "OutOfMemoryError" in names
+    on_cpu = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)  # PyTorch has no class for it
+    return isinstance(error, MemoryError | OutOfMemory) or "OutOfMemoryError" in names or on_cpu
 
 
 def last_lines(error: Exception, limit: int = 4000) -> str:

@@ -267,6 +267,7 @@ def environment(device: Device) -> dict[str, str]:
     return {
         **os.environ,
         **dict.fromkeys(names, threads),
+        "OMP_WAIT_POLICY": "PASSIVE",  # idle threads that spin take the core from those that work
         "TOKENIZERS_PARALLELISM": "false",
         "PYTHONUNBUFFERED": "1",
         "PYTHONSAFEPATH": "1",  # the folder the host was started in is no place for code
