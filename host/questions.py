@@ -104,6 +104,14 @@ class Questions:
         self.leases.pause(paused)
         return paused
 
+    async def unload(self, plugin: str | None = None) -> list[str]:
+        """Have the models of a plugin, or all, leave memory after the batch that runs. Returns whose were resident."""
+        if self.running_pid is None:
+            raise UsageError("No host runs that could unload a model.", "Start one with `sensorium run`.")
+        if plugin is not None and plugin not in self.registry.usable:
+            raise NotFound(f"No plugin {plugin!r} is in use.", "`sensorium plugins` lists them.")
+        return [name for name in self.leases.slots if plugin in (None, name) and self.leases.dismiss(name)]
+
     # -- events ------------------------------------------------------------------------------------------------------
 
     async def results(self, query: str | None = None, limit: int = 20) -> list[EventView]:

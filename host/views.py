@@ -255,5 +255,8 @@ class Service(Protocol):
     async def pause(self, paused: bool) -> bool:
         """Stop (or go on) giving work to models; what arrives is still taken in. Returns the new state."""
 
+    async def unload(self, plugin: str | None = None) -> list[str]:
+        """Have the models of a plugin, or all, leave memory after the batch that runs. Returns whose were resident."""
+
 
 SERVICE_METHODS = tuple(name for name in vars(Service) if not name.startswith("_") and callable(getattr(Service, name)))

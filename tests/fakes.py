@@ -39,6 +39,7 @@ class FakeService:
         self.refused: list[RefusalView] = []
         self.alarm = ""
         self.paused = False
+        self.unloaded: list[str | None] = []
         self.finish = asyncio.Event()
         self.finish.set()
 
@@ -174,6 +175,12 @@ class FakeService:
             raise UsageError("No host runs that could be paused.", "Start one with `sensorium run`.")
         self.paused = paused
         return paused
+
+    async def unload(self, plugin: str | None = None) -> list[str]:
+        if plugin not in (None, "clip"):
+            raise NotFound(f"No plugin {plugin!r} is in use.", "`sensorium plugins` lists them.")
+        self.unloaded.append(plugin)
+        return ["clip"]
 
     def _found(self, query: str) -> EventView:
         for view in self.events.values():
