@@ -118,11 +118,13 @@ class SidecarSink:
     def _set_aside(self, row: Row, view: EventView) -> list[Path]:
         """Keep `failed/` true: the content and the reasons of what failed, nothing of what did not (any more)."""
         relative = self._relative(row["source"], row["origin"], row["event_id"])
-        content, report = _place(self._failed, relative), _place(self._failed, relative, REPORT)
+        report = _place(self._failed, relative, REPORT)
+        if not view.failures and not report.exists():
+            return []
+        content = _place(self._failed, relative)
         if not view.failures:
-            if report.exists():
-                report.unlink()
-                content.unlink(missing_ok=True)
+            report.unlink()
+            content.unlink(missing_ok=True)
             return []
         _write_json(report, _error_report(view, row))
         path = self._library.resolve(view.event.path)
@@ -166,10 +168,14 @@ def _place(root: Path, relative: Path, suffix: str = "") -> Path:
     name of a folder on the way (`a.json` beside `a.json/b`), it goes into the root itself under such a name.
     """
     path = root / relative.with_name(_fitting(relative.name, suffix))
-    on_the_way = itertools.takewhile(lambda folder: folder != root, path.parents)
-    if path.is_dir() or any(folder.exists() and not folder.is_dir() for folder in on_the_way):
+    if path.is_dir() or not (path.parent.is_dir() or _can_be_made(path.parent, root)):
         return root / _told_apart(relative.name, str(relative), suffix)
     return path
+
+
+def _can_be_made(folder: Path, root: Path) -> bool:
+    on_the_way = itertools.takewhile(lambda above: above != root, (folder, *folder.parents))
+    return all(above.is_dir() or not above.exists() for above in on_the_way)
 
 
 def _fitting(name: str, suffix: str) -> str:

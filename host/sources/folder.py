@@ -36,6 +36,7 @@ GROUP = 512  # files taken in together
 TAKERS = 2  # one hashes while the other waits for its commit
 ALIVE_EVERY = 2.0  # seconds between looks at whether the folder is still there
 CHUNK = 1000  # files that are looked at before others get their turn on the event loop
+WINDOW = 20_000  # files that settle or are taken in at a time: the rest of a burst waits in its folder, not in memory
 
 log = get_logger(__name__)
 Item = TypeVar("Item")
@@ -153,11 +154,16 @@ class FolderSource:
             self.idle.clear()
 
     async def _pause(self) -> None:
-        now = self._clock()
-        until = now + ALIVE_EVERY
-        if not self._alarms.get("folder"):
+        if self._alarms.get("folder"):
+            await self._sleep_until(None)
+        else:
             settled = self._settle.next_due()
-            until = min(until, self._plan.next(), until if settled is None else settled)
+            await self._sleep_until(self._plan.next() if settled is None else min(self._plan.next(), settled))
+
+    async def _sleep_until(self, moment: float | None) -> None:
+        """Until something happens, at the latest until a moment, and never for long."""
+        now = self._clock()
+        until = now + ALIVE_EVERY if moment is None else min(moment, now + ALIVE_EVERY)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, until - now)):
                 await self._wake.wait()
@@ -189,11 +195,24 @@ class FolderSource:
             log.info("inbox alarm over", inbox=self.inbox.name, about=about)
 
     async def _scan(self) -> None:
-        started = self._clock()
+        seconds = 0.0
         for directory, recursive in self._plan.take():
-            findings = await asyncio.to_thread(self._scanner.scan, directory, recursive=recursive)
-            await self._consider(findings)
-            self._plan.took(self._clock() - started)
+            with contextlib.closing(self._scanner.scan(directory, recursive=recursive)) as portions:
+                while True:
+                    started = self._clock()
+                    findings = await asyncio.to_thread(next, portions, None)
+                    if findings is None:
+                        break
+                    await self._consider(findings)
+                    seconds += self._clock() - started
+                    await self._make_room()
+            self._plan.took(seconds)
+
+    async def _make_room(self) -> None:
+        """Go on with what was found before until there is room for more."""
+        while len(self._settle) + len(self._taking) >= WINDOW:
+            await self._sleep_until(self._settle.next_due())
+            await self._look_at_due()
 
     async def _consider(self, findings: Findings) -> None:
         if findings.claims and not self._taking:
@@ -272,8 +291,7 @@ class FolderSource:
                 self._alarm("intake", "")
             finally:
                 self._taking.difference_update(found.origin for found in group)
-                if not self._taking:
-                    self._wake.set()
+                self._wake.set()
 
     async def _take_group(self, group: list[Found]) -> None:
         keep = self.inbox.after == "keep"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from fnmatch import translate
 from pathlib import Path
@@ -14,6 +14,7 @@ from host.config import Inbox
 from host.names import to_text
 
 CLAIM = ".sensorium-claim-"
+PORTION = 2000  # entries of a folder that are handed on together: a folder may have millions
 # Half-written, hidden, or made by systems and not by people.
 JUNK = (
     ".*", "~*", "*~", "*.part", "*.partial", "*.crdownload", "*.download", "*.filepart", "*.tmp", "*.swp", "*.swx",
@@ -60,11 +61,14 @@ class Found:
 
 @dataclass(slots=True)
 class Findings:
-    """A scan's outcome: files, what is refused at sight and why, and claims that a crash left behind."""
+    """A portion of a scan: files, what is refused at sight and why, and claims that a crash left behind."""
 
     files: list[Found] = field(default_factory=list)
     refused: list[tuple[Found, str]] = field(default_factory=list)
     claims: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.files) + len(self.refused) + len(self.claims)
 
 
 class Scanner:
@@ -77,24 +81,30 @@ class Scanner:
         self._ignored = matcher(inbox.ignore)
         self._limit = inbox.max_size_mb * 1024 * 1024
 
-    def scan(self, directory: str, *, recursive: bool) -> Findings:
-        """Everything in a directory of the inbox; what vanishes meanwhile is left out. Raises OSError for the root."""
+    def scan(self, directory: str, *, recursive: bool) -> Generator[Findings, None, None]:
+        """Everything in a directory of the inbox, portion by portion; what vanishes meanwhile is left out.
+
+        Raises OSError when the inbox itself cannot be listed.
+        """
         findings = Findings()
         pending = [] if self.is_ignored(directory) else [directory]
         while pending:
             current = pending.pop()
             try:
-                subdirectories = self._scan_one(current, findings)
+                for entry in self._listed(current):
+                    if self._note(entry, findings) and recursive:
+                        pending.append(entry.path)
+                    if len(findings) >= PORTION:
+                        yield findings
+                        findings = Findings()
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:
                 if current == self.root:
                     raise
                 self._refuse_folder(current, error, findings)
-                continue
-            if recursive:
-                pending.extend(subdirectories)
-        return findings
+        if len(findings):
+            yield findings
 
     def origin_of(self, path: str) -> str:
         """The name of a file in its inbox, as text."""
@@ -115,10 +125,9 @@ class Scanner:
         found = Found(self.origin_of(path), path, Look.of(status))
         return found, self._refusal(found, status)
 
-    def _scan_one(self, directory: str, findings: Findings) -> list[str]:
+    def _listed(self, directory: str) -> Iterator[os.DirEntry[str]]:
         with os.scandir(directory) as entries:
-            chosen = self._marked(list(entries)) if self._inbox.marker else entries
-            return [entry.path for entry in chosen if self._note(entry, findings)]
+            yield from self._marked(list(entries)) if self._inbox.marker else entries
 
     def _note(self, entry: os.DirEntry[str], findings: Findings) -> bool:
         """Put an entry where it belongs; True for a folder that is to be scanned as well."""

@@ -23,7 +23,7 @@ from host.intake import Intake
 from host.journal import Journal
 from host.library import Library
 from host.routes import Routes
-from host.sources import files, folder, watch
+from host.sources import files, folder, scan, watch
 from host.sources.folder import FolderSource
 from host.sources.scan import CLAIM
 
@@ -163,6 +163,20 @@ async def test_a_burst_is_taken_in_whole(desk):
         await took_in(desk, *names)
         await idle(source)
         assert desk.left() == []
+
+
+async def test_a_burst_larger_than_the_window_waits_in_its_folder(desk, monkeypatch):
+    monkeypatch.setattr(folder, "WINDOW", 200)
+    monkeypatch.setattr(scan, "PORTION", 50)
+    most: list[int] = []
+    names = [f"{number % 5}/{number}.txt" for number in range(2000)]
+    for name in names:
+        desk.put(name)
+    async with desk.source(observe=lambda step: most.append(source.settling + source.taking)) as source:
+        await took_in(desk, *names)
+        await idle(source)
+    assert desk.left() == []
+    assert max(most) <= 200 + 50
 
 
 @pytest.mark.skipif(not QUEUE.exists(), reason="only inotify has a queue that can be filled")

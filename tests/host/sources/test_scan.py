@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from host.config import Inbox
-from host.sources.scan import CLAIM, Scanner
+from host.sources import scan as scan_module
+from host.sources.scan import CLAIM, Findings, Scanner
 
 
 @pytest.fixture
@@ -24,8 +25,18 @@ def scanner(inbox: Path, *skip: Path, **settings) -> Scanner:
     return Scanner(Inbox(path=inbox, name="inbox", **settings), skip)
 
 
-def scan(inbox: Path, *skip: Path, **settings):
-    return scanner(inbox, *skip, **settings).scan(str(inbox), recursive=True)
+def scan(inbox: Path, *skip: Path, **settings) -> Findings:
+    return whole(scanner(inbox, *skip, **settings), inbox)
+
+
+def whole(one: Scanner, directory: Path, *, recursive: bool = True) -> Findings:
+    """All portions of a scan as one."""
+    findings = Findings()
+    for portion in one.scan(str(directory), recursive=recursive):
+        findings.files += portion.files
+        findings.refused += portion.refused
+        findings.claims += portion.claims
+    return findings
 
 
 def origins(findings) -> list[str]:
@@ -58,7 +69,7 @@ def test_one_directory_can_be_scanned_alone(inbox):
     put(inbox / "a.txt")
     put(inbox / "b/c.txt")
     put(inbox / "b/d/e.txt")
-    findings = scanner(inbox).scan(str(inbox / "b"), recursive=False)
+    findings = whole(scanner(inbox), inbox / "b", recursive=False)
     assert origins(findings) == ["b/c.txt"]
 
 
@@ -94,9 +105,9 @@ def test_a_hint_for_an_ignored_or_skipped_directory_leads_nowhere(inbox):
     put(inbox / ".git" / "a.txt")
     put(inbox / "done" / "b.txt")
     one = scanner(inbox, inbox / "done")
-    assert origins(one.scan(str(inbox / ".git"), recursive=True)) == []
-    assert origins(one.scan(str(inbox / "done"), recursive=True)) == []
-    assert origins(one.scan(str(inbox), recursive=True)) == []
+    assert origins(whole(one, inbox / ".git")) == []
+    assert origins(whole(one, inbox / "done")) == []
+    assert origins(whole(one, inbox)) == []
 
 
 def test_a_folder_is_skipped_by_whatever_link_it_is_named(inbox, tmp_path):
@@ -209,7 +220,30 @@ def test_an_inbox_that_may_not_be_listed_is_an_error(inbox, monkeypatch):
 
 
 def test_a_directory_that_vanished_is_empty(inbox):
-    assert scanner(inbox).scan(str(inbox / "gone"), recursive=True).files == []
+    assert whole(scanner(inbox), inbox / "gone").files == []
+
+
+def test_a_large_folder_comes_in_portions_and_each_file_once(inbox, monkeypatch):
+    monkeypatch.setattr(scan_module, "PORTION", 3)
+    names = [f"{number}.txt" for number in range(8)] + [f"deep/{number}.txt" for number in range(8)]
+    for name in names:
+        put(inbox / name)
+    portions = list(scanner(inbox).scan(str(inbox), recursive=True))
+    assert [len(portion) for portion in portions] == [3, 3, 3, 3, 3, 1]
+    assert sorted(found.origin for portion in portions for found in portion.files) == sorted(names)
+
+
+def test_files_that_go_while_a_folder_is_scanned_hide_no_other(inbox, monkeypatch):
+    monkeypatch.setattr(scan_module, "PORTION", 10)
+    for number in range(500):
+        put(inbox / f"{number}.txt")
+    seen: list[str] = []
+    for portion in scanner(inbox).scan(str(inbox), recursive=True):
+        for found in portion.files:
+            seen.append(found.origin)
+            os.unlink(found.path)
+    assert len(seen) == len(set(seen)) == 500
+    assert list(inbox.iterdir()) == []
 
 
 def test_claims_are_found_whatever_the_rules_say(inbox):
