@@ -103,7 +103,7 @@ class Connection(aiomqtt.Client):
             password=password,
             protocol=aiomqtt.ProtocolVersion.V5 if modern else aiomqtt.ProtocolVersion.V311,
             clean_session=None if modern else not keep_session,
-            clean_start=not keep_session,
+            clean_start=not keep_session if modern else paho.MQTT_CLEAN_START_FIRST_ONLY,
             properties=_wishes(window, settings.session_expiry if keep_session else 0) if modern else None,
             tls_context=tls_context(settings) if self.address.tls else None,
             keepalive=settings.keepalive,

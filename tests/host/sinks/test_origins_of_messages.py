@@ -9,7 +9,7 @@ import pytest
 from host.names import to_text
 from host.sinks.sidecar import SidecarSink
 
-TOPICS = ["../../../etc/passwd", "/", "a//b", "..", ".", r"a\x2f..\x2fx", "nul\x00byte", "x" * 60_000, "☃", "a/..", "/a"]
+TOPICS = ["../../../etc/passwd", "/", "a//b", "..", ".", r"a\x2f..\x2fx", "nul\x00byte", "x" * 60_000, "☃", "a/.."]
 
 
 @pytest.fixture
