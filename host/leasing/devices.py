@@ -14,6 +14,7 @@ from host.config import Devices
 MB = 1024 * 1024
 CPU_SHARE = 0.75  # of the machine's memory (or of the cgroup's limit) that models may use
 LIGHT_MB = 1024
+DRIVER_FILES = ("/dev/nvidiactl", "/dev/dxg")  # NVIDIA's driver on Linux, and under Windows' subsystem
 
 
 def find_devices(config: Devices) -> list[Device]:
@@ -43,6 +44,8 @@ def memory_limit(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
 
 def _gpus(reserve_mb: int, threads: int) -> list[Device]:
     """GPUs by NVML; none when there is no driver. What other programs hold now is not part of the budget."""
+    if not any(Path(path).exists() for path in DRIVER_FILES):
+        return []  # most machines: importing pynvml would cost each start 50 ms
     import pynvml  # here: it opens the driver's library, which most machines do not have
 
     try:

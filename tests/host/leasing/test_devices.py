@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import types
+from collections.abc import Callable
 
 import psutil
 import pytest
 
 from host.config import Devices
+from host.leasing import devices
 from host.leasing.devices import CPU_SHARE, LIGHT_MB, MB, find_devices, memory_limit, usable_cores
 
 WITHOUT_GPU = Devices(use_gpu=False)
@@ -91,19 +93,38 @@ class FakeNvml(types.ModuleType):
         return types.SimpleNamespace(free=self.free_mb[handle] * MB, total=24_000 * MB, used=0)
 
 
-def test_without_a_driver_there_are_no_gpus(monkeypatch):
-    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml())
+@pytest.fixture
+def nvml(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakeNvml]:
+    """A machine with the files of a driver, and NVML with GPUs of so many free MB."""
+
+    def install(*free_mb: int) -> FakeNvml:
+        fake = FakeNvml(*free_mb)
+        monkeypatch.setattr(devices, "DRIVER_FILES", ("/dev/null",))
+        monkeypatch.setitem(sys.modules, "pynvml", fake)
+        return fake
+
+    return install
+
+
+def test_without_the_files_of_a_driver_nvml_is_not_asked(nvml, monkeypatch):
+    fake = nvml(8000)
+    monkeypatch.setattr(devices, "DRIVER_FILES", ("/dev/no-such-driver",))
+    monkeypatch.setattr(fake, "nvmlInit", lambda: pytest.fail("it was asked"))
     assert [device.kind for device in find_devices(Devices())] == ["cpu", "none"]
 
 
-def test_what_other_programs_hold_on_a_gpu_and_the_reserve_are_not_ours(monkeypatch):
-    nvml = FakeNvml(8000, 300)
-    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+def test_without_a_driver_there_are_no_gpus(nvml):
+    nvml()
+    assert [device.kind for device in find_devices(Devices())] == ["cpu", "none"]
+
+
+def test_what_other_programs_hold_on_a_gpu_and_the_reserve_are_not_ours(nvml):
+    fake = nvml(8000, 300)
     gpus = [device for device in find_devices(Devices(gpu_reserve_mb=500)) if device.kind == "gpu"]
     assert [(gpu.name, gpu.memory_mb, gpu.torch) for gpu in gpus] == [("gpu0", 7500, "cuda:0"), ("gpu1", 0, "cuda:1")]
-    assert nvml.opened == 0
+    assert fake.opened == 0
 
 
-def test_gpus_can_be_switched_off(monkeypatch):
-    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(8000))
+def test_gpus_can_be_switched_off(nvml):
+    nvml(8000)
     assert [device.kind for device in find_devices(WITHOUT_GPU)] == ["cpu", "none"]
