@@ -111,7 +111,7 @@ class Search:
                 await self._upkeep
             self._upkeep = None
         async with self._lock:
-            self._release()
+            self._spaces.clear()
         self._thread.shutdown(wait=False)
 
     # -- answering: with the lock held -------------------------------------------------------------------------------
@@ -206,12 +206,7 @@ class Search:
         """Let go of all memory when nobody has asked for `keep` seconds."""
         async with self._lock:
             if self._clock() - self._used >= self._keep:
-                self._release()
-
-    def _release(self) -> None:
-        for index in self._spaces.values():
-            index.segments.clear()  # the futures that it came through may still hold the index, until Python looks
-        self._spaces.clear()
+                self._spaces.clear()
 
     async def make_graphs(self) -> None:
         """Turn full blocks into graphs and save them; no question waits for it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import random
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 
 from host.errors import HostError
-from host.journal import Journal
+from host.journal import Journal, Row
 from host.log import start_logging, stop_logging
 from host.search import Neighbour, Search
 from tests.host.search.vectors import Embeddings, ReadingJournal, clustered, event_name, opened, truly_nearest, unit
@@ -256,28 +257,24 @@ async def test_whatever_happens_to_a_file_the_answers_are_right(journal, embeddi
 
 async def test_an_older_journal_that_was_put_back_is_believed_and_not_the_files(tmp_path, folder):
     path, backup = tmp_path / "journal.db", tmp_path / "backup.db"
-    common, first, second = clustered(60, DIMENSIONS), clustered(140, DIMENSIONS, 1), clustered(190, DIMENSIONS, 2)
+    common, first, second = clustered(130, DIMENSIONS), clustered(70, DIMENSIONS, 1), clustered(190, DIMENSIONS, 2)
+    now = np.concatenate([common, second])
     async with opened(path) as journal:
         await Embeddings(journal).add(common)
     shutil.copy(path, backup)
     async with opened(path) as journal:
-        embeddings = Embeddings(journal)
-        embeddings.count = 60
-        await embeddings.add(first)
+        await Embeddings(journal, count=130).add(first)
         async with searching(journal, folder) as search:
             await names(search, first[0])
             await search.make_graphs()
     shutil.copy(backup, path)
-    async with opened(path) as journal:
-        async with searching(journal, folder) as search:
-            await finds_all(search, common, common[::10])
-            await search.make_graphs()
-        embeddings = Embeddings(journal)
-        embeddings.count = 60
-        await embeddings.add(second)
-        now = np.concatenate([common, second])
-        async with searching(journal, folder) as search:
-            await finds_all(search, now, now[::10])
+    async with opened(path) as journal, searching(journal, folder) as search:
+        embeddings = Embeddings(journal, count=130)
+        await finds_all(search, common, common[::10])
+        await embeddings.add(second[:30])
+        await finds_all(search, now[:160], now[:160:10])
+        await embeddings.add(second[30:])
+        await finds_all(search, now, now[::10])
 
 
 async def test_ids_that_an_older_journal_gave_to_other_vectors_are_noticed(tmp_path, folder):
@@ -365,6 +362,31 @@ async def test_a_search_that_is_cancelled_at_any_moment_does_not_spoil_the_next(
             assert search.resident == 330
 
 
+class GrowingJournal(ReadingJournal):
+    """A journal of which the vectors up to `newest` were committed so far."""
+
+    newest = 10
+
+    async def rows(self, name: str, **parameters: Any) -> list[Row]:
+        rows = await super().rows(name, **parameters)
+        return rows if name != "vectors" else [row for row in rows if row["id"] <= self.newest]
+
+
+async def test_what_a_cancelled_search_began_is_over_before_the_next_begins(journal, embeddings, folder):
+    vectors = clustered(600, 2_048)  # so large that taking them in lasts some milliseconds
+    await embeddings.add(vectors)
+    for number in range(15):
+        growing = GrowingJournal(journal)
+        async with searching(growing, folder, block=1_000) as search:
+            await names(search, vectors[0])
+            growing.newest = 600
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.002 * (number + 1)):
+                    await names(search, vectors[0])
+            assert await names(search, vectors[5], 1) == [event_name(5)]
+            assert search.resident == 600
+
+
 async def test_memory_is_let_go_of_when_nobody_asks_and_the_next_search_is_right(journal, embeddings, folder):
     vectors = clustered(250, DIMENSIONS)
     await embeddings.add(vectors)
@@ -377,6 +399,47 @@ async def test_memory_is_let_go_of_when_nobody_asks_and_the_next_search_is_right
         clock.now += 1
         await search.release_unused()
         assert search.resident == 0
+        await finds_all(search, vectors, vectors[::50])
+
+
+async def test_memory_is_let_go_of_without_waiting_for_pythons_collector(journal, embeddings, folder):
+    await embeddings.add(clustered(250, DIMENSIONS))
+    clock = Clock()
+    async with searching(journal, folder, clock=clock) as search:
+        gc.collect()
+        gc.disable()
+        try:
+            await names(search, np.ones(DIMENSIONS))
+            await search.make_graphs()
+            assert segments_in_memory() == {"Graph", "Block"}
+            clock.now += 10_000
+            await search.release_unused()
+            async with asyncio.timeout(60):
+                await until(lambda: not segments_in_memory())
+        finally:
+            gc.enable()
+
+
+def segments_in_memory() -> set[str]:
+    return {type(one).__name__ for one in gc.get_objects() if type(one).__module__ == "host.search.segments"}
+
+
+async def test_letting_go_of_memory_in_the_middle_of_a_build_ends_it_and_spoils_nothing(journal, embeddings, folder):
+    vectors = clustered(450, DIMENSIONS)
+    await embeddings.add(vectors)
+    clock = Clock()
+    async with searching(journal, folder, clock=clock) as search:
+        await names(search, vectors[0])
+        building = asyncio.create_task(search.make_graphs())
+        await asyncio.sleep(0)
+        clock.now += 10_000
+        await search.release_unused()
+        assert search.resident == 0
+        await building
+        assert search.resident == 0
+        assert len(list(folder.glob("*.hnsw"))) == 1
+        await finds_all(search, vectors, vectors[::50])
+        await search.make_graphs()
         await finds_all(search, vectors, vectors[::50])
 
 

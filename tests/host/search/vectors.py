@@ -50,9 +50,9 @@ async def opened(path: Path) -> AsyncIterator[Journal]:
 class Embeddings:
     """Writes embeddings as the host does when jobs finish; an event is named by the number of its first vector."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, count: int = 0) -> None:
         self.journal = journal
-        self.count = 0
+        self.count = count
 
     async def add(self, vectors: Iterable[Any], space: str = "space") -> list[str]:
         """One event for each vector."""
