@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import pydantic_core
+
 from hooks.errors import WireError
 
 HEADER = struct.Struct(">II")
@@ -96,10 +98,25 @@ def encode(message: Message, arena: Arena | None = None) -> list[Buffer]:
             inline.append(blob)
             used += length
     body = {**message.body, "blobs": places} if places else message.body
-    head = json.dumps(body, separators=(",", ":")).encode()
+    head = _to_json(body)
     if len(head) + used > FRAME_LIMIT:
         raise WireError(f"A message of {len(head) + used} bytes is over the limit of {FRAME_LIMIT}.")
     return [HEADER.pack(len(head), used) + head, *inline]
+
+
+def _to_json(body: dict[str, Any]) -> bytes:
+    """Several times faster than `json`, which counts for small messages; half a surrogate pair is beyond it."""
+    try:
+        return pydantic_core.to_json(body)
+    except ValueError:
+        return json.dumps(body, separators=(",", ":")).encode()
+
+
+def _from_json(text: bytes) -> Any:
+    try:
+        return pydantic_core.from_json(text)
+    except ValueError:
+        return json.loads(text)
 
 
 def frame_sizes(header: bytes) -> tuple[int, int]:
@@ -113,7 +130,7 @@ def frame_sizes(header: bytes) -> tuple[int, int]:
 def decode(head: Buffer, inline: Buffer, arena: Arena | None = None) -> Message:
     """The message of a frame; its blobs are views into `inline` or into the arena."""
     try:
-        body = json.loads(bytes(head))
+        body = _from_json(bytes(head))
         places = body.pop("blobs", [])
         blobs = [_blob(place, memoryview(inline), arena) for place in places]
     except (ValueError, TypeError, AttributeError, RecursionError) as error:

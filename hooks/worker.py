@@ -157,7 +157,13 @@ class Worker:
     def _send_finding(self, finding: Any, known: set[str], hook: str) -> None:
         if isinstance(finding, Result) and finding.event_id in known:
             data, blob = finding.data.split()
-            body = {"op": "result", "event": finding.event_id, "type": finding.data.type, "version": finding.data.version, "data": data}
+            body = {
+                "op": "result",
+                "event": finding.event_id,
+                "type": finding.data.type,
+                "version": finding.data.version,
+                "data": data,
+            }
             self._peer.send(body, [] if blob is None else [blob])
         elif isinstance(finding, Failure) and finding.event_id in known:
             self._peer.send({"op": "failure", "event": finding.event_id, "reason": finding.reason})
@@ -215,8 +221,9 @@ def resolve(reference: str) -> Any:
 
 def peak_memory_mb() -> float:
     """The most memory this process has had resident, in MB."""
-    with contextlib.suppress(OSError), open("/proc/self/status") as status:  # ru_maxrss starts at the parent's figure
-        return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM"))
+    with contextlib.suppress(OSError, ValueError), open("/proc/self/status", "rb", buffering=0) as status:
+        text = status.read(4096)  # ru_maxrss starts at the parent's figure
+        return int(text[text.index(b"VmHWM:") + 6 :].split(None, 1)[0]) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 * 1024)
 
 
