@@ -77,6 +77,7 @@ class Turn:
 class _Ground:
     device: Device
     turn: Turn | None = None
+    loaded_at: float = 0.0
 
 
 class Leases:
@@ -125,9 +126,15 @@ class Leases:
 
     def add(self, name: str, spec: ModelSpec) -> None:
         """Make a model known; its device is chosen here, once."""
-        device = place(spec, self.devices)
+        device = place(spec, self.devices, self._planned())
         self._grounds.setdefault(device.name, _Ground(device))
         self._slots[name] = Slot(spec, device, device)
+
+    def _planned(self) -> dict[str, float]:
+        planned = dict.fromkeys(self._grounds, 0.0)
+        for slot in self._slots.values():
+            planned[slot.home.name] += slot.spec.memory_mb
+        return planned
 
     def demand(self, model: str, waiting: int, urgent: int, waited: float) -> None:
         """Say how many jobs wait for a model, and how many seconds the oldest has waited."""
@@ -247,6 +254,7 @@ class Leases:
         slot.state, slot.retry_at = "ready", 0.0
         slot.idle_since = turn.began = self._clock()
         slot.load_seconds = slot.idle_since - began
+        self._grounds[slot.device.name].loaded_at = slot.idle_since
         log.info("model loaded", model=model, device=slot.device.name, seconds=round(slot.load_seconds, 2))
 
     def _load_ended(self, model: str, task: asyncio.Task[None]) -> None:
@@ -368,6 +376,7 @@ class Leases:
                 ground.device.memory_mb,
                 ground.turn.model if ground.turn else None,
                 ground.turn.began if ground.turn else 0.0,
+                ground.loaded_at,
             )
             for name, ground in self._grounds.items()
         ]

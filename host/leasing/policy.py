@@ -5,8 +5,8 @@ Invariants
   2. What is resident on a device never exceeds its budget, by the best known footprints; what outgrew it makes room.
   3. A busy model is never evicted, a pinned one never leaves.
   4. A model that can never fit is refused before anything is evicted for it.
-  5. Nothing waits for ever: a model's turn ends after `QUANTUM` times what the change costs, and the next turn goes to
-     the model that has waited longest. ('Oldest job first' would change models with nearly every job.)
+  5. Nothing waits for ever: what is resident is worked on for `QUANTUM` times what a change costs, counted from the last
+     load; then the model that has waited longest is loaded. ('Oldest job first' would load with nearly every job.)
   6. Urgent work (somebody waits for the answer) has the next batch.
   7. A model without work leaves `keep_alive` after its last batch, also while others work.
   8. A device is never idle while a model that may run or be loaded has work there.
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 QUANTUM = 10.0
+TURN = 1.0  # seconds that a resident model keeps its turn against another resident one: a change costs nothing there
 NEVER = float("inf")
 
 State = Literal["unloaded", "loading", "ready", "busy", "unloading"]
@@ -50,12 +51,13 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A device as the policy sees it: its budget, and whose turn it is since when."""
+    """A device as the policy sees it: its budget, whose turn it is since when, and when a model was last loaded."""
 
     name: str
     budget_mb: float
     holder: str | None = None
     turn_began: float = 0.0
+    loaded_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,7 @@ def decide(models: Sequence[Model], devices: Sequence[Device], now: float) -> De
     return Decision(tuple(actions), min(moments, default=None))
 
 
-def choose(models: Iterable[Model], device: Device, now: float) -> Model | None:
+def choose(models: Sequence[Model], device: Device, now: float) -> Model | None:
     """Whose turn it is on a device where nothing runs."""
     able = [model for model in models if model.state == "ready" or model.retry_at <= now]
     urgent = [model for model in able if model.urgent]
@@ -125,16 +127,28 @@ def choose(models: Iterable[Model], device: Device, now: float) -> Model | None:
     waiting = [model for model in able if model.waiting]
     if not waiting:
         return None
+    resident = [model for model in waiting if model.state == "ready"]
     longest = min(waiting, key=lambda model: model.since)
-    holder = next((model for model in waiting if model.name == device.holder), None)
-    if holder is not None and holder.state == "ready" and now - device.turn_began < quantum(longest):
+    if not resident or _is_due(longest, models, device, now):
+        return longest
+    holder = next((model for model in resident if model.name == device.holder), None)
+    if holder is not None and now - device.turn_began < TURN:
         return holder
-    return longest
+    return min(resident, key=lambda model: model.since)
 
 
-def quantum(challenger: Model) -> float:
-    """How long a turn lasts against a challenger: a change to one that is resident costs nothing."""
-    return 0.0 if challenger.state == "ready" else QUANTUM * challenger.load_seconds
+def _is_due(challenger: Model, models: Sequence[Model], device: Device, now: float) -> bool:
+    """Whether a model that is not resident has waited through what its loading costs."""
+    if challenger.state == "ready":
+        return False
+    return now - device.loaded_at >= QUANTUM * change_cost(challenger, models, device)
+
+
+def change_cost(model: Model, models: Sequence[Model], device: Device) -> float:
+    """Seconds of loading that a change to the model costs: its own, and later that of those that leave amid work."""
+    others = [other for other in models if other.state == "ready" and other.name != model.name]
+    leaving = _leaving(model, others, device.budget_mb)
+    return model.load_seconds + sum(other.load_seconds for other in leaving if other.waiting)
 
 
 def serve(model: Model, models: Sequence[Model], device: Device) -> list[Action]:

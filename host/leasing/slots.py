@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hooks.model import Device, ModelSpec
@@ -41,8 +41,11 @@ class Slot:
         return min(known, self.device.memory_mb) if self.spec.memory_mb <= self.device.memory_mb else known
 
 
-def place(spec: ModelSpec, devices: Sequence[Device]) -> Device:
-    """The device for a model: a GPU with room for 'auto', else the CPU; a GPU or nothing but a refusal for 'gpu'."""
+def place(spec: ModelSpec, devices: Sequence[Device], planned: Mapping[str, float]) -> Device:
+    """The device for a model: a GPU with room for 'auto', else the CPU; a GPU or nothing but a refusal for 'gpu'.
+
+    Of several GPUs the one with the most memory left over by what is `planned` on it (MB by device).
+    """
     gpus = [device for device in devices if device.kind == "gpu"]
     cpu = next(device for device in devices if device.kind == "cpu")
     if spec.device == "none":
@@ -51,5 +54,5 @@ def place(spec: ModelSpec, devices: Sequence[Device]) -> Device:
         return cpu if spec.device != "gpu" else Device(name="gpu", kind="gpu", memory_mb=0)
     roomy = [device for device in gpus if device.memory_mb >= spec.memory_mb]
     if roomy or spec.device == "gpu":
-        return max(roomy or gpus, key=lambda device: device.memory_mb)
+        return max(roomy or gpus, key=lambda device: device.memory_mb - planned.get(device.name, 0.0))
     return cpu

@@ -538,4 +538,8 @@ LARGE = Device(name="gpu1", kind="gpu", index=1, memory_mb=8000)
     ],
 )
 def test_a_model_is_placed_where_it_fits(wanted, memory_mb, devices, chosen):
-    assert place(spec(memory_mb, wanted), devices).name == chosen
+    assert place(spec(memory_mb, wanted), devices, {}).name == chosen
+
+
+def test_models_are_spread_over_the_gpus_by_the_room_that_is_left():
+    assert place(spec(10, "auto"), [CPU, LIGHT, GPU, LARGE], {"gpu1": 7500.0}).name == "gpu0"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from host.leasing.policy import QUANTUM, Decision, Device, Load, Model, Refuse, Run, Unload, decide
+from host.leasing.policy import QUANTUM, TURN, Decision, Device, Load, Model, Refuse, Run, Unload, decide
 
 CPU = Device("cpu", 1000)
 
@@ -99,14 +99,31 @@ def test_a_cramped_model_gets_the_device_for_itself():
 def test_the_one_whose_turn_it_is_goes_on_until_its_quantum_is_over():
     holder = ready("holder", waiting=5, since=99)
     challenger = model("challenger", waiting=1, since=50, load_seconds=2.0)
-    turn = replace(CPU, holder="holder", turn_began=100.0)
+    turn = replace(CPU, holder="holder", turn_began=100.0, loaded_at=100.0)
     assert chosen(holder, challenger, device=turn, now=100 + 2 * QUANTUM - 0.1) == (Run("holder"),)
     assert chosen(holder, challenger, device=turn, now=100 + 2 * QUANTUM) == (Load("challenger"),)
 
 
-def test_among_residents_whoever_waited_longest_has_the_next_batch():
-    turn = replace(CPU, holder="a", turn_began=99.9)
-    assert chosen(ready("a", waiting=1, since=99), ready("b", waiting=1, since=50), device=turn) == (Run("b"),)
+def test_the_quantum_counts_from_the_last_load_so_that_residents_that_take_turns_cannot_stretch_it():
+    residents = [ready("a", 100, waiting=5, since=99), ready("b", 100, waiting=5, since=98)]
+    challenger = model("challenger", 100, waiting=1, since=50, load_seconds=2.0)
+    turn = replace(CPU, holder="a", turn_began=100 + 2 * QUANTUM - 0.1, loaded_at=100.0)
+    assert chosen(*residents, challenger, device=turn, now=100 + 2 * QUANTUM) == (Load("challenger"),)
+
+
+def test_a_change_that_evicts_work_costs_its_loading_too():
+    holder = ready("holder", 900, waiting=5, since=99, load_seconds=3.0)
+    challenger = model("challenger", 900, waiting=1, since=50, load_seconds=2.0)
+    turn = replace(CPU, holder="holder", turn_began=100.0, loaded_at=100.0)
+    assert chosen(holder, challenger, device=turn, now=100 + 5 * QUANTUM - 0.1) == (Run("holder"),)
+    assert chosen(holder, challenger, device=turn, now=100 + 5 * QUANTUM) == (Unload("holder", "room for challenger"),)
+
+
+def test_among_residents_whoever_waited_longest_has_the_next_turn():
+    residents = [ready("a", waiting=1, since=99), ready("b", waiting=1, since=50)]
+    turn = replace(CPU, holder="a", turn_began=100.0)
+    assert chosen(*residents, device=turn, now=100 + TURN - 0.1) == (Run("a"),)
+    assert chosen(*residents, device=turn, now=100 + TURN) == (Run("b"),)
 
 
 def test_an_idle_model_gives_way_at_once():
@@ -297,7 +314,7 @@ class World:
             self.ends = None
             self.set(name, state="ready", idle_since=self.now, **({"since": self.now} if what == "run" else {}))
             if what == "load":
-                self.device = replace(self.device, turn_began=self.now)
+                self.device = replace(self.device, turn_began=self.now, loaded_at=self.now)
         for _, name in [one for one in self.leaving if one[0] <= self.now]:
             self.set(name, state="unloaded")
             if self.device.holder == name:
@@ -383,4 +400,4 @@ def test_a_greedy_resident_lets_the_others_in_after_its_quantum():
     world = World({"greedy": greedy, "modest": modest}, 1000)
     while world.queues["modest"] and world.now < 1000:
         world.step()
-    assert world.now < 1.0 + QUANTUM * 2.0 + 2.0 + 1.0 + 0.5, "its quantum against a load of 2 s, and the change itself"
+    assert world.now < 1.0 + QUANTUM * (2.0 + 1.0) + 2.0 + 1.0 + 0.5, "the quantum of both loads, and the change itself"
