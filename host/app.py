@@ -11,7 +11,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import tempfile
+import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +44,7 @@ from host.steps import Observe
 from host.views import Status, Submitted
 
 if TYPE_CHECKING:
+    from host.publisher import Publisher
     from host.sources.mqtt import MqttSource
 
 SUBMIT = "submit"
@@ -85,11 +88,12 @@ class App(Questions):
         sources = [self._source(inbox, config, journal) for inbox in config.inboxes]
         self.mqtt = self._mqtt_source(config, journal) if config.mqtt.broker else None
         self.intake.on_committed = dispatcher.notify
-        self.intake.on_owed = dispatcher.ledger.on_owed = self.sidecars.wake
+        self.intake.on_owed = dispatcher.ledger.on_owed = self._owed
         self._stopping = asyncio.Event()
         self._workers_up = False
         search = Search(journal, config.paths.data / "index")
         super().__init__(config, journal, library, registry, search, dispatcher, leases, sources, read_only=read_only)
+        self.publisher = self._publisher(scratch) if config.mqtt.broker and not read_only else None
 
     def _source(self, inbox: Inbox, config: Config, journal: Journal) -> FolderSource:
         skip = (config.paths.outbox, config.paths.failed, config.paths.data)
@@ -109,6 +113,16 @@ class App(Questions):
             self.sidecars.refused("mqtt", refused)
 
         return MqttSource(config.mqtt, config.paths.data, self.intake, journal, on_refused=refused)
+
+    def _publisher(self, scratch: Path) -> Publisher:
+        from host.publisher import Publisher  # as above
+
+        return Publisher(self.config, self, self.journal, self.library, self.registry, self.dispatcher, scratch)
+
+    def _owed(self) -> None:
+        self.sidecars.wake()
+        if self.publisher is not None:
+            self.publisher.wake()
 
     # -- running -----------------------------------------------------------------------------------------------------
 
@@ -162,6 +176,9 @@ class App(Questions):
         ]
         if not self.read_only:
             helpers.append(tasks.create_task(self.sidecars.run(), name="sidecars"))
+            await self._open_publisher()
+        if self.publisher is not None and self.running_pid is not None:
+            helpers.append(tasks.create_task(self.publisher.run(), name="publisher"))
         leases = tasks.create_task(self.leases.run(self.dispatcher), name="leases")
         try:
             yield
@@ -173,6 +190,15 @@ class App(Questions):
                 await self._delivered()
             for task in helpers:
                 task.cancel()
+
+    async def _open_publisher(self) -> None:
+        """Have outcomes owed to the broker, or, when there is none any more, forget what was owed."""
+        if self.publisher is not None:
+            await self.publisher.open()
+        elif await self.journal.rows("publishers"):
+            from host.sinks.outbox import stop_owing
+
+            await stop_owing(self.journal)
 
     def stop(self) -> None:
         """End cleanly: the batches that run are finished and committed, then the workers exit."""
@@ -198,10 +224,12 @@ class App(Questions):
                 return
 
     async def _delivered(self) -> None:
-        """Write the sidecars of what was just committed; a full disk does not hold up the end."""
+        """Write and publish what was just committed; a full disk or a slow broker does not hold up the end."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(10):
                 await self.sidecars.idle.wait()
+                if self.publisher is not None:
+                    await self.publisher.sent()
 
     async def _report(self, on_progress: Callable[[Status], None]) -> None:
         while True:
@@ -302,7 +330,8 @@ async def open_app(
             library = Library(data / "library")
             scratch = data / "scratch"
             if read_only:
-                scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sensorium-")))
+                scratch = Path(tempfile.gettempdir(), f"sensorium-{uuid.uuid4().hex}")  # made when a worker needs it
+                stack.callback(shutil.rmtree, scratch, ignore_errors=True)
             else:
                 library.prepare()
             app = App(config, journal, library, registry, observe, writer=writer, scratch=scratch, read_only=read_only)

@@ -261,6 +261,29 @@ class Mqtt(Section):
     window: int = Field(
         default=2000, ge=1, le=65_535, description="Messages that may be under way before the first is acknowledged."
     )
+    name: str = Field(
+        default="",
+        pattern=r"^[^/+#\x00-\x1f\x7f]*$",
+        max_length=64,
+        description="What devices and Home Assistant call this host; the machine's name when it is not set.",
+    )
+    base_topic: str = Field(
+        default="sensorium",
+        pattern=r"^[^/+#$\x00-\x1f\x7f][^/+#\x00-\x1f\x7f]*$",
+        max_length=64,
+        description="The first level of all topics on which results, states and answers are published.",
+    )
+    control: bool = Field(
+        default=False,
+        description="Whether whoever may write to the broker may pause, resume, requeue and unload models.",
+    )
+    discovery: bool = Field(default=True, description="Whether Home Assistant is told of this host.")
+    discovery_prefix: str = Field(
+        default="homeassistant",
+        pattern=r"^[^+#$\x00-\x1f\x7f/]+(/[^+#\x00-\x1f\x7f/]+)*$",
+        max_length=128,
+        description="Where Home Assistant looks, as it is set there.",
+    )
     subscribe: tuple[Subscription, ...] = Field(
         default=SUBSCRIPTIONS, description="What is taken in; from sensorium/in/DEVICE/… when none is set."
     )

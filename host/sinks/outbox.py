@@ -72,12 +72,6 @@ class Outbox:
         """From now on everything that is finished is owed."""
         await self._journal.write(Statement("publish_start", [{"sink": SINK}]))
 
-    async def close(self) -> None:
-        """From now on nothing is owed, and what was is forgotten: the host publishes no more."""
-        if await self._journal.rows("publishers"):
-            rows = [{"sink": SINK}]
-            await self._journal.write(Statement("publish_stop", rows), Statement("publish_forget", rows))
-
     async def owed(self) -> AsyncIterator[Owed]:
         """What is owed now, oldest first."""
         after = 0
@@ -138,6 +132,12 @@ class Outbox:
             parts.append(result_part(view, *known))
         message = ResultMessage(id=number, host=self.topics.host, plugin=plugin, event=event, results=parts)
         return [*files, _json(self.topics.results(device, plugin), message)]
+
+
+async def stop_owing(journal: Journal) -> None:
+    """From now on nothing is owed, and what was is forgotten: the host publishes no more."""
+    rows = [{"sink": SINK}]
+    await journal.write(Statement("publish_stop", rows), Statement("publish_forget", rows))
 
 
 def _json(topic: str, message: View) -> Outgoing:

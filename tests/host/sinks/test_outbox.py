@@ -8,7 +8,7 @@ import json
 
 from host.journal import Journal
 from host.library import Library
-from host.sinks.outbox import Outbox, Owed
+from host.sinks.outbox import Outbox, Owed, stop_owing
 from tests.host.sinks.conftest import TOPICS
 from tests.host.sinks.finished_work import FinishedWork
 
@@ -170,11 +170,11 @@ async def test_a_host_without_a_broker_owes_nothing(journal: Journal, library: L
     assert await outbox.count() == 0
 
 
-async def test_what_is_owed_when_publishing_is_switched_off_is_forgotten(outbox, work):
+async def test_what_is_owed_when_publishing_is_switched_off_is_forgotten(outbox, work, journal):
     await work.arrives("e1", "cat.png")
     await work.finishes("e1")
     assert await outbox.count() == 1
-    await outbox.close()
+    await stop_owing(journal)
     assert await outbox.count() == 0
     await work.arrives("e2", "dog.png")
     await work.finishes("e2")
