@@ -5,8 +5,8 @@ Invariants
   2. What is resident on a device never exceeds its budget, by the best known footprints; what outgrew it makes room.
   3. A busy model is never evicted, a pinned one never leaves.
   4. A model that can never fit is refused before anything is evicted for it.
-  5. Nothing waits for ever: what is resident is worked on for `QUANTUM` times what a change costs, counted from the last
-     load; then the model that has waited longest is loaded. ('Oldest job first' would load with nearly every job.)
+  5. Nothing waits for ever: what is resident is worked on for `QUANTUM` times what a change costs, counted from the
+     last load; then the model that has waited longest is loaded. ('Oldest job first' would load for nearly every job.)
   6. Urgent work (somebody waits for the answer) has the next batch.
   7. A model without work leaves `keep_alive` after its last batch, also while others work.
   8. A device is never idle while a model that may run or be loaded has work there.
