@@ -112,4 +112,6 @@ class Data(Event):
 AnyEvent = Annotated[Image | Audio | Video | Document | Text | Data, Field(discriminator="kind")]
 EVENT: TypeAdapter[AnyEvent] = TypeAdapter(AnyEvent)
 EVENTS: TypeAdapter[list[AnyEvent]] = TypeAdapter(list[AnyEvent])
-HOOK_OF_KIND: dict[str, str] = {cls.model_fields["kind"].default: cls.hook for cls in (Image, Audio, Video, Document, Text, Data)}
+HOOK_OF_KIND: dict[str, str] = {
+    cls.model_fields["kind"].default: cls.hook for cls in (Image, Audio, Video, Document, Text, Data)
+}
