@@ -20,6 +20,7 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
 from host.config import Inbox
+from host.sources.scan import CLAIM
 
 # Six times fewer than all: a file that is written makes many notifications, and one is enough.
 KINDS: list[type[FileSystemEvent]] = [FileClosedEvent, FileCreatedEvent, FileMovedEvent, DirCreatedEvent, DirMovedEvent]
@@ -82,7 +83,11 @@ class Watch(FileSystemEventHandler):
     def on_any_event(self, event: FileSystemEvent) -> None:
         """Gather; the first of a burst starts the timer that passes the hints on."""
         path = os.fsdecode(event.dest_path or event.src_path)
-        self._gather(*((path, True) if event.is_directory else (os.path.dirname(path), False)))
+        folder, name = os.path.split(path)
+        if event.is_directory:
+            self._gather(path, True)
+        elif not name.startswith(CLAIM):  # the host's own doing, once for each file that it takes out of the inbox
+            self._gather(folder, False)
 
     def _lost_some(self) -> None:
         self._gather(str(self._inbox.path), True)
