@@ -31,7 +31,7 @@ from host.leasing.leases import Leases
 from host.library import Library
 from host.lock import HostLock
 from host.log import get_logger
-from host.names import to_text
+from host.names import from_text, to_text
 from host.plugin_manager import PluginRegistry, find_plugins
 from host.questions import Questions
 from host.routes import Routes
@@ -286,7 +286,7 @@ class App(Questions):
 
 
 def _submitted_file(path: str) -> FileArrival | Refused:
-    absolute = os.path.abspath(path)
+    absolute = os.path.abspath(from_text(path))
     try:
         look = Look.of(os.stat(absolute))
     except ValueError:

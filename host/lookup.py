@@ -13,7 +13,7 @@ from pathlib import Path
 from host.errors import NotFound, UsageError
 from host.journal import Journal
 from host.library import hash_file
-from host.names import to_text
+from host.names import from_text, to_text
 from host.sources.folder import FolderSource
 
 SHORTEST = 4  # characters of an id that are taken for one
@@ -33,8 +33,8 @@ class PathName:
 
 
 def path_of(query: str) -> PathName:
-    """The path that a query would be; one look at the disk."""
-    name = os.path.abspath(query)
+    """The path that a query (a name as `names.to_text` makes it) would be; one look at the disk."""
+    name = os.path.abspath(from_text(query))
     for look in (os.stat, os.lstat):
         with contextlib.suppress(OSError, ValueError):
             return PathName(name, look(name))
@@ -66,7 +66,7 @@ async def _by_id(query: str, journal: Journal) -> str | None:
 
 async def _by_origin(query: str, path: str, journal: Journal, sources: Sequence[FolderSource]) -> str | None:
     inside = [(origin, one.inbox.name) for one in sources if (origin := one.origin_of(path)) is not None]
-    anywhere = [(origin, None) for origin in dict.fromkeys((to_text(path), to_text(query)))]
+    anywhere = [(origin, None) for origin in dict.fromkeys((to_text(path), query))]
     for origin, source in (*inside, *anywhere):
         rows = await journal.rows("arrivals_by_origin", origin=origin, source=source)
         if found := [row["event_id"] for row in rows if row["event_id"]]:

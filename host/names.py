@@ -20,7 +20,7 @@ def to_text(name: str) -> str:
 
 def from_text(text: str) -> str:
     """The file name that `to_text` was given, as the operating system's functions take it."""
-    return os.fsdecode(_ESCAPE.sub(lambda match: bytes([int(match[1], 16)]), text.encode()))
+    return os.fsdecode(_ESCAPE.sub(lambda match: bytes([int(match[1], 16)]), text.encode("utf-8", "surrogateescape")))
 
 
 def is_text(name: str) -> bool:

@@ -226,7 +226,10 @@ class Check(View):
 
 
 class Service(Protocol):
-    """What the command line, and later MQTT control and a web page, may ask of a host; each raises HostError."""
+    """What the command line, and later MQTT control and a web page, may ask of a host; each raises HostError.
+
+    Paths are text as `names.to_text` makes it: JSON has no place for names that are not UTF-8.
+    """
 
     async def status(self) -> Status:
         """The whole host at a glance."""

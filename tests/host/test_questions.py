@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from host.errors import NotFound, UsageError, WorkFailed
+from host.names import to_text
 from tests.host.working_host import Place
 from tests.until import until
 
@@ -239,3 +241,14 @@ async def test_a_search_that_the_plugin_cannot_do_is_an_error_and_the_host_goes_
             await app.search("")
         await taken(app, place, a="apple")
         assert len(await app.search("a")) == 1
+
+
+@pytest.mark.parametrize("name", [b"odd-\xff.txt", b"looks\\x41like.txt", b"new\nline.txt"])
+async def test_a_file_of_any_name_can_be_submitted_and_asked_about(place, tmp_path, name):
+    path = tmp_path / os.fsdecode(name)
+    path.write_text("some words")
+    async with place.open() as app:
+        (submitted,) = await app.submit([to_text(str(path))])
+        assert (submitted.state, submitted.reason) == ("accepted", "")
+        (view,) = await app.results(to_text(str(path)))
+        assert view.event.id == submitted.event
