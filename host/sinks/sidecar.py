@@ -12,14 +12,17 @@ import asyncio
 import contextlib
 import hashlib
 import itertools
-import json
 import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import to_json
+
 from host.durable import NAME_LIMIT, sync_files, write_atomically
+from host.errors import LibraryError
+from host.handover import put_all, resting_contents
 from host.journal import SIDECAR, Journal, Row, Statement
 from host.library import Library
 from host.log import get_logger
@@ -77,17 +80,25 @@ class SidecarSink:
         if not rows:
             return False
         self._observe("before sidecar")
-        views = await event_views(list({row["event_id"] for row in rows}), self._journal, self._library)
+        events = list({row["event_id"] for row in rows})
+        views = await event_views(events, self._journal, self._library)
+        resting = await resting_contents(events, self._journal)
         try:
+            await asyncio.to_thread(self._settle, resting)
             await asyncio.to_thread(self._write, rows, views)
-        except OSError as error:  # a full disk: it stays owed
+        except (OSError, LibraryError) as error:  # a full disk: it stays owed
             log.error("sidecars cannot be written", outbox=str(self._outbox), reason=str(error))
             await asyncio.sleep(RETRY)
             return True
         self._observe("sidecar written")
         delivered = [{"arrival_id": row["arrival_id"], "sink": SIDECAR, "times": row["times"]} for row in rows]
-        await self._journal.write(Statement("delivered", delivered))
+        settled = [{"event_id": row["event_id"]} for row in resting]
+        await self._journal.write(Statement("delivered", delivered), Statement("drop_content", settled))
         return True
+
+    def _settle(self, resting: Sequence[Row]) -> None:
+        """Make durable files of contents that rested in the journal: from now on a file is where its sidecar says."""
+        self._library.sync(put_all(resting, self._library))
 
     def _write(self, rows: Sequence[Row], views: dict[str, EventView]) -> None:
         sidecars, reports = [], []
@@ -157,7 +168,7 @@ def _error_report(view: EventView, row: Row) -> dict[str, Any]:
 
 def _write_json(path: Path, body: Any) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, json.dumps(body, indent=2, ensure_ascii=False).encode() + b"\n")
+    write_atomically(path, to_json(body, indent=2) + b"\n")
     return path
 
 
