@@ -135,23 +135,28 @@ class FolderSource:
     # -- a round: is the folder there, what is in it, what has settled -----------------------------------------------
 
     async def _round(self) -> None:
-        problem = await self._check_folder()
-        if not problem:
-            try:
-                await self._acknowledge_again()
-                await self._scan()
-                await self._look_at_due()
-            except OSError as error:
-                problem = f"{self.inbox.path} cannot be listed ({error.strerror}). It is tried again by itself."
-            except HostError as error:
-                problem = f"{error} It is tried again by itself."
-            if problem:
-                self._plan.ask_whole(ALIVE_EVERY)
-        self._alarm("folder", problem)
-        if problem or not (self._taking or len(self._settle) or self._plan.is_pending):
+        away = await self._check_folder() or await self._look()
+        self._alarm("folder", away)
+        if away or not (self._taking or len(self._settle) or self._plan.is_pending):
             self.idle.set()
         else:
             self.idle.clear()
+
+    async def _look(self) -> str:
+        """Find what is new and what has settled; why the folder cannot be listed, empty when it can."""
+        try:
+            await self._acknowledge_again()
+            await self._scan()
+            await self._look_at_due()
+        except OSError as error:
+            self._plan.ask_whole(ALIVE_EVERY)
+            return f"{self.inbox.path} cannot be listed ({error.strerror}). It is tried again by itself."
+        except HostError as error:  # the disk is full
+            self._plan.ask_whole(ALIVE_EVERY)
+            self._alarm("journal", f"{error} It is tried again by itself.")
+        else:
+            self._alarm("journal", "")
+        return ""
 
     async def _pause(self) -> None:
         if self._alarms.get("folder"):

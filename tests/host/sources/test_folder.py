@@ -17,7 +17,7 @@ import pytest
 from watchdog.observers.inotify_c import InotifyFD
 
 from host.config import Inbox
-from host.errors import LibraryError
+from host.errors import JournalError, LibraryError
 from host.identify import identify
 from host.intake import Intake
 from host.journal import Journal
@@ -546,6 +546,23 @@ async def test_when_nothing_can_be_stored_everything_stays_and_comes_again(desk,
             await took_in(desk, *names)
             await until(lambda: source.alarm == "")
             await until(lambda: desk.left() == [])
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_refusal_that_cannot_be_recorded_is_tried_again(desk, monkeypatch):
+    async def full(*statements: Any) -> None:
+        raise JournalError("The journal refused a write: database or disk is full.", "Make room on that disk.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(desk.journal, "write", full)
+        async with desk.source() as source:
+            os.mkfifo(desk.inbox / "pipe")
+            await until(lambda: "Make room" in source.alarm)
+            assert not source.idle.is_set()
+            patch.undo()
+            await until(lambda: source.alarm == "")
+            await idle(source)
+    assert (await desk.counts())["refused"] == 1
 
 
 @pytest.fixture
