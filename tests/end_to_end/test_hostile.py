@@ -17,6 +17,7 @@ from PIL import Image
 
 from host.app import open_app
 from host.config import Config
+from host.names import to_text
 from host.views import Explanation
 from tests.end_to_end.host_process import OFF, Place, host, run_once, said, stop, until
 
@@ -56,7 +57,7 @@ def place(tmp_path: Path) -> Place:
 async def why(place: Place, path: Path) -> Explanation:
     """What `sensorium why` says of a file after the host has ended."""
     async with open_app(Config.model_validate(place.config()), read_only=True) as app:
-        return await app.why(str(path))
+        return await app.why(to_text(str(path)))
 
 
 def sidecar(place: Place, name: str) -> dict[str, list[dict[str, str]]]:
