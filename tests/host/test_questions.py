@@ -151,6 +151,24 @@ async def test_nothing_can_be_paused_where_nothing_runs(place):
             await app.pause(True)
 
 
+async def test_a_model_that_is_unloaded_leaves_and_is_loaded_again_for_the_next_question(place):
+    async with place.running() as app:
+        await app.search("a")
+        assert await app.unload("reader") == ["reader"]
+        await until(lambda: app.leases.slots["reader"].state == "unloaded")
+        assert await app.unload() == []
+        assert await app.search("a") == []
+
+
+async def test_only_a_model_that_is_known_to_a_host_that_runs_can_be_unloaded(place):
+    async with place.running() as app:
+        with pytest.raises(NotFound, match="nobody"):
+            await app.unload("nobody")
+    async with place.open() as app:
+        with pytest.raises(UsageError, match="No host runs"):
+            await app.unload()
+
+
 # -- requeue -----------------------------------------------------------------------------------------------------------
 
 

@@ -204,6 +204,27 @@ async def test_its_own_alarm_wakes_it_for_that():
         await until(lambda: now.state("a") == "unloaded")
 
 
+async def test_a_model_that_is_dismissed_leaves_at_once_when_it_is_idle():
+    async with scene(a=spec()) as now:
+        await now.wants("a", jobs=1)
+        assert now.leases.dismiss("a")
+        assert await now.until_quiet() == ["unload a"]
+        assert not now.leases.dismiss("a"), "it is not resident any more"
+
+
+async def test_a_model_that_is_dismissed_finishes_its_batch_and_comes_back_for_further_work():
+    async with scene(a=spec()) as now:
+        gate = now.effects.hold("run a")
+        await now.wants("a", jobs=1)
+        assert now.leases.dismiss("a")
+        assert await now.until_quiet() == []
+        gate.set()
+        assert await now.until_quiet() == ["unload a"]
+        now.effects.answer("run a", lambda: now.leases.demand("a", 0, 0, 0.0))
+        assert await now.wants("a", jobs=1) == ["load a", "run a"]
+        assert now.state("a") == "ready"
+
+
 async def test_a_model_that_makes_room_has_left_before_the_next_is_loaded():
     async with scene(a=spec(700), b=spec(700)) as now:
         await now.wants("a", jobs=1)
