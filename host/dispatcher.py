@@ -25,7 +25,7 @@ from hooks.wire import Message
 from host.config import Jobs
 from host.errors import WorkFailed
 from host.findings import Finding, Outcome, finding_of, model_fingerprint, provenance_of
-from host.handover import content_problem, event_payload
+from host.handover import bring, content_problem, event_payload
 from host.journal import Journal
 from host.leasing.leases import Leases, LoadError
 from host.ledger import Facts, Ledger, error_facts
@@ -211,6 +211,7 @@ class Dispatcher:
 
     async def _still_there(self, jobs: list[Job]) -> list[Job]:
         """The jobs whose content can be opened; a kept file that went away or changed fails its job."""
+        await bring([job.event for job in jobs], self._journal, self._library)
         lost = {job.seq: problem for job in jobs if (problem := content_problem(job.event, self._library))}
         hint = "Put the file back, then `sensorium requeue` it."
         fails = [self.ledger.fail([job], error_facts("gone", lost[job.seq], hint)) for job in jobs if job.seq in lost]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
-from host.journal import Row
+from host.journal import Journal, Row
 from host.library import Library
 
 FIELDS = ("kind", "id", "media_type", "sha256", "size", "name", "source", "origin", "parent", "created")
@@ -32,3 +35,24 @@ def content_problem(row: Row, library: Library) -> str:
     if row["mark"] and row["mark"] != f"{status.st_mtime_ns}.{status.st_size}.{status.st_ino}":
         return f"{path} was changed after it was taken in; its new content is an event of its own."
     return ""
+
+
+async def bring(events: Iterable[Row], journal: Journal, library: Library) -> None:
+    """Make files of contents that rest in the journal, where a worker is about to look for them."""
+    missing = [row["id"] for row in events if not _is_file(library.resolve(row["location"]))]
+    if missing and (resting := await resting_contents(missing, journal)):
+        await asyncio.to_thread(put_all, resting, library)
+
+
+def _is_file(path: Path) -> bool:
+    return os.path.exists(path)
+
+
+async def resting_contents(event_ids: Sequence[str], journal: Journal) -> list[Row]:
+    """Those of the events' contents that rest in the journal."""
+    return await journal.rows("resting_contents", ids=json.dumps(event_ids))
+
+
+def put_all(resting: Iterable[Row], library: Library) -> list[Path]:
+    """Write resting contents into the library, not yet durable; one whose event lies elsewhere stays there."""
+    return [library.put(row["body"], row["location"]) for row in resting if not os.path.isabs(row["location"])]

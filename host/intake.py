@@ -34,7 +34,8 @@ Identify = Callable[[bytes, str], Identity | None]
 class Taken:
     """A content that was read: its hash and size, what it is, and where it lies (see `events` in the schema).
 
-    `metadata` is what its source knows of it.
+    `metadata` is what its source knows of it. A small content may be committed with its event instead of being stored:
+    then it is the `body`, and `location` is where it will lie.
     """
 
     sha256: str
@@ -45,6 +46,7 @@ class Taken:
     mark: str
     stored: Path | None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    body: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +149,7 @@ class Intake:
         contents = self._take_all(arrivals)
         now = time.time()
         events: list[dict[str, Any]] = []
+        bodies: list[dict[str, Any]] = []
         marks: list[dict[str, Any]] = []
         jobs: list[dict[str, Any]] = []
         refused: list[dict[str, Any]] = []
@@ -156,10 +159,13 @@ class Intake:
             elif isinstance(content, Taken):
                 event = _event_row(arrival, content, now)
                 events.append(event)
+                if content.body is not None:
+                    bodies.append({"event_id": event["id"], "body": content.body})
                 marks.append({**_mark(arrival, event["id"]), "seen": now, "sink": SIDECAR})
                 jobs += [{"event_id": event["id"], "plugin": name, "queued": now} for name in self._plugins_for(event)]
         statements = (
             Statement("insert_event", events),
+            Statement("rest_content", bodies),
             Statement("insert_arrival", marks),
             Statement("insert_job", jobs),
             Statement("owe_arrival", marks),

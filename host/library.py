@@ -61,6 +61,10 @@ class Library:
         """Where a content lies, or would lie."""
         return self.root / sha256[:2] / f"{sha256}{extension}"
 
+    def location_for(self, sha256: str, extension: str) -> str:
+        """The name in the library that a content would get."""
+        return f"{sha256[:2]}/{sha256}{extension}"
+
     def location_of(self, path: Path) -> str:
         """The name in the library of a stored content, as the journal keeps it."""
         return str(path.relative_to(self.root))
@@ -98,6 +102,11 @@ class Library:
                 temporary.unlink(missing_ok=True)
                 raise
         return Stored(sha256, len(content), self.place(temporary, sha256, extension))
+
+    def put(self, content: bytes, location: str) -> Path:
+        """Store a content that is in memory where the journal says that it is; durable only after `sync`."""
+        path = self.resolve(location)
+        return self.add_bytes(content, path.name[64:]).path
 
     def place(self, temporary: Path, sha256: str, extension: str) -> Path:
         """Give a complete file its name by its hash."""

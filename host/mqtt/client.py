@@ -38,7 +38,7 @@ from host.log import get_logger
 from host.topics import check_topic
 
 HELD_LIMIT = 64 * 2**20  # bytes of payload
-READS_A_TURN = 64  # packets that are read before others get their turn on the event loop
+READS_A_TURN = 32  # packets that are read before others get their turn on the event loop
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 30.0  # seconds between attempts
 STEADY = 10.0  # seconds after which a connection counts as a good one
 REFUSED_CONNECTIONS = {4: "wrong user or password", 5: "not allowed", 134: "wrong user or password", 135: "not allowed"}

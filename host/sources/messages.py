@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import functools
+import hashlib
 import json
 import mimetypes
 import time
@@ -11,15 +13,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from host.config import Subscription
-from host.identify import HEAD
+from host.identify import HEAD, Identity
 from host.intake import Identify, Refused, Taken, Unsettled, extension_of
 from host.library import Library
 from host.mqtt.client import Message
-from host.names import to_text
 from host.steps import Observe
 from host.topics import check_topic
 
 SOURCE = "mqtt"
+RESTS_IN_JOURNAL = 4096  # bytes; larger contents go straight to the library
 ENVELOPE_SHARE = 1.4  # base64 takes four bytes for three, and there is JSON around it
 ENVELOPE_KEYS = {"media", "type", "meta"}
 EXAMPLE = '{"media": BASE64, "type": "image/jpeg", "meta": {}}'
@@ -38,18 +40,9 @@ class MessageArrival:
     levels: Mapping[str, str]
     limit: int
     revision: str
-
-    @property
-    def source(self) -> str:
-        return SOURCE
-
-    @property
-    def origin(self) -> str:
-        return to_text(self.message.topic)
-
-    @property
-    def changed(self) -> int:
-        return 0
+    origin: str
+    source: str = SOURCE
+    changed: int = 0
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -70,11 +63,11 @@ class MessageArrival:
                 )
         except Unreadable as error:
             return Refused(str(error))
-        stored = library.add_bytes(content, extension_of(f"x{mimetypes.guess_extension(identity[1]) or ''}"))
-        observe("hashed")
         metadata = {"topic": self.origin, **self.levels, **({"meta": meta} if meta else {})}
-        location = library.location_of(stored.path)
-        return Taken(stored.sha256, stored.size, *identity, location, "", stored.path, metadata)
+        taken = _resting if len(content) <= RESTS_IN_JOURNAL else _stored
+        answer = taken(content, identity, library, metadata)
+        observe("hashed")
+        return answer
 
     def _check(self) -> None:
         try:
@@ -108,6 +101,24 @@ class MessageArrival:
         if len(content) > self.limit:
             raise _too_large(len(content), self.limit)
         return content, f"content{extension}", meta
+
+
+def _stored(content: bytes, identity: Identity, library: Library, metadata: dict[str, Any]) -> Taken:
+    stored = library.add_bytes(content, _extension(identity[1]))
+    location = library.location_of(stored.path)
+    return Taken(stored.sha256, stored.size, *identity, location, "", stored.path, metadata)
+
+
+def _resting(content: bytes, identity: Identity, library: Library, metadata: dict[str, Any]) -> Taken:
+    """Not a file yet: the journal's commit carries the content too."""
+    sha256 = hashlib.sha256(content).hexdigest()
+    location = library.location_for(sha256, _extension(identity[1]))
+    return Taken(sha256, len(content), *identity, location, "", None, metadata, content)
+
+
+@functools.cache
+def _extension(media_type: str) -> str:
+    return extension_of(f"x{mimetypes.guess_extension(media_type) or ''}")
 
 
 def _too_large(size: int, limit: int) -> Unreadable:

@@ -28,7 +28,7 @@ from host.names import to_text
 from host.sources.messages import SOURCE, MessageArrival
 from host.topics import TopicPattern
 
-GROUP = 1000  # messages that are taken in together
+GROUP = 500  # messages that are taken in together
 GROUP_BYTES = 16 * 2**20
 QUIET = 0.5  # seconds without a message after which the broker's backlog counts as worked off
 RETRY = 2.0  # seconds until it is tried again to commit
@@ -158,7 +158,8 @@ class MqttSource:
             if message.retain and rule.subscription.retained == "ignore":
                 return None
             limit = self._limit(rule.subscription, message.connection)
-            return MessageArrival(message, rule.subscription, levels, limit, self._revision(message, known))
+            revision, origin = self._revision(message, known), to_text(message.topic)
+            return MessageArrival(message, rule.subscription, levels, limit, revision, origin)
         log.debug("nobody asked for it", topic=message.topic[:200])  # a subscription that is not configured any more
         return None
 

@@ -6,6 +6,16 @@ VALUES (:id, :kind, :media_type, :sha256, :size, :location, :mark, :name, :sourc
 ON CONFLICT (id) DO UPDATE SET location = excluded.location, mark = excluded.mark
     WHERE events.location GLOB '/*' AND (events.location, events.mark) != (excluded.location, excluded.mark);
 
+-- name: rest_content
+INSERT INTO contents (event_id, body) VALUES (:event_id, :body) ON CONFLICT (event_id) DO NOTHING;
+
+-- name: resting_contents
+SELECT c.event_id, c.body, e.location FROM contents c JOIN events e ON e.id = c.event_id
+WHERE c.event_id IN (SELECT value FROM json_each(:ids));
+
+-- name: drop_content
+DELETE FROM contents WHERE event_id = :event_id;
+
 -- name: insert_arrival
 INSERT INTO arrivals (source, origin, revision, changed, event_id, state, seen)
 VALUES (:source, :origin, :revision, :changed, :event_id, 'accepted', :seen)

@@ -23,7 +23,9 @@ BENCHMARKS = {
     "whole_host": ("whole_host", "whole_host"),
     "round_trip": ("round_trip", "round_trip"),
     "loop_lag": ("loop_lag", "loop_lag"),
+    "mqtt_intake": ("mqtt", "mqtt_intake"),
     "footprint": ("footprint", "footprint"),
+    "scheduling": ("scheduling", "scheduling"),
 }
 
 
