@@ -23,6 +23,7 @@ from host.errors import JournalError
 
 SIDECAR = "sidecar"  # the sink that every accepted arrival is owed to
 ROWS_A_COMMIT = 20_000
+BAD_ROWS = (sqlite3.Error, UnicodeError, OverflowError)  # the last two: half characters, numbers beyond 64 bits
 PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "busy_timeout = 5000")
 # Both connections live in one process and only one of them ever writes or checkpoints: SQLite before 3.51.3 can lose a
 # WAL reset between two writers (https://www.sqlite.org/wal.html#walresetbug).
@@ -70,6 +71,7 @@ class Journal:
         self._reader = reader
         self._pending: list[_Unit] = []
         self._wake = asyncio.Event()
+        self._ended = False
         self.commits = 0
 
     async def write(self, *statements: Statement) -> None:
@@ -77,6 +79,8 @@ class Journal:
         size = sum(len(statement.rows) for statement in statements)
         if size == 0:
             return
+        if self._ended:
+            raise self._closed()
         unit = _Unit(statements, size, asyncio.get_running_loop().create_future())
         self._pending.append(unit)
         self._wake.set()
@@ -92,12 +96,19 @@ class Journal:
         return found[0] if found else None
 
     async def run_writer(self) -> None:
-        """Commit what waits, group after group; runs as long as the journal is open."""
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._pending:
-                await self._commit(self._take_group())
+        """Commit what waits, group after group; when it ends, whoever still waits is told."""
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                while self._pending:
+                    await self._commit(self._take_group())
+        finally:
+            self._ended = True
+            _resolve(self._pending, self._closed())
+
+    def _closed(self) -> JournalError:
+        return JournalError(f"The journal {self.path} was closed before a write was committed.")
 
     def _take_group(self) -> list[_Unit]:
         size = taken = 0
@@ -110,7 +121,7 @@ class Journal:
     async def _commit(self, group: list[_Unit]) -> None:
         try:
             await self._transaction(group)
-        except sqlite3.Error as error:
+        except BAD_ROWS as error:
             if len(group) > 1:  # one bad unit must not fail the others
                 for unit in group:
                     await self._commit([unit])
@@ -120,7 +131,7 @@ class Journal:
             message = f"The journal {self.path} refused a write: {error}."
             _resolve(group, JournalError(message, _hint(error), passing=passing))
         except BaseException:
-            _resolve(group, JournalError(f"The journal {self.path} was closed before a write was committed."))
+            _resolve(group, self._closed())
             raise
         else:
             _resolve(group, None)
@@ -141,18 +152,24 @@ class Journal:
 def _merged(group: Iterable[_Unit]) -> Iterator[tuple[str, list[Mapping[str, Any]]]]:
     """The group's statements in few calls: neighbours that run the same statements run each of them together.
 
-    Each unit's own order is kept. Where two neighbours touch the same row in a way that minds, the group's transaction
-    fails and each unit runs alone.
+    Each unit's own order is kept, and that of neighbours that do different things. Those that do the same must not mind
+    each other's order, or break a constraint by it: then each unit runs alone.
     """
-    for names, units in itertools.groupby(group, key=lambda unit: [statement.name for statement in unit.statements]):
-        columns = zip(*(unit.statements for unit in units), strict=True)
+    for names, units in itertools.groupby(group, key=_names):
+        columns = zip(*(filter(_has_rows, unit.statements) for unit in units), strict=True)
         for name, column in zip(names, columns, strict=True):
-            rows = [row for statement in column for row in statement.rows]
-            if rows:
-                yield name, rows
+            yield name, [row for statement in column for row in statement.rows]
 
 
-def _resolve(group: list[_Unit], error: JournalError | None) -> None:
+def _has_rows(statement: Statement) -> bool:
+    return bool(statement.rows)
+
+
+def _names(unit: _Unit) -> list[str]:
+    return [statement.name for statement in unit.statements if statement.rows]
+
+
+def _resolve(group: Sequence[_Unit], error: JournalError | None) -> None:
     for unit in group:
         if unit.committed.done():
             continue
@@ -162,7 +179,7 @@ def _resolve(group: list[_Unit], error: JournalError | None) -> None:
             unit.committed.set_exception(error)
 
 
-def _hint(error: sqlite3.Error) -> str:
+def _hint(error: Exception) -> str:
     if "full" in str(error):
         return "Make room on that disk; nothing that was acknowledged is lost."
     return "Run `sensorium doctor`."
@@ -175,11 +192,12 @@ async def open_journal(path: Path, *, read_only: bool = False) -> AsyncIterator[
     With `read_only` nothing is created or changed, also beside a host that writes; a journal that is not there is an
     empty one. Raises JournalError when the file is not a journal, or is of another version that cannot be migrated.
     """
-    try:
-        async with _open_to_read(path) if read_only else _open_to_write(path) as journal:
-            yield journal
-    except (sqlite3.Error, OSError) as error:
-        raise JournalError(f"The journal {path} cannot be used: {error}.", "Run `sensorium doctor`.") from error
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            journal = await stack.enter_async_context(_open_to_read(path) if read_only else _open_to_write(path))
+        except (sqlite3.Error, OSError) as error:
+            raise JournalError(f"The journal {path} cannot be used: {error}.", "Run `sensorium doctor`.") from error
+        yield journal
 
 
 @contextlib.asynccontextmanager
