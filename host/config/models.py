@@ -36,8 +36,20 @@ def _folder_name(path: Path) -> str:
     return re.sub(r"[\x00-\x1f\x7f]", "?", text)[:100] or "root"
 
 
+def _usable_as_folder(name: str) -> str:
+    """Names of inboxes are folders in the outbox where there are several."""
+    if name in (".", ".."):
+        raise ValueError("a name cannot be . or ..")
+    if name in OTHER_SOURCES:
+        raise ValueError(f"the name {name} is taken by the host itself; choose another with name = ...")
+    return name
+
+
+# What else has a folder in the outbox, or is a source.
+OTHER_SOURCES = frozenset({"failed", "submit", "search", "mqtt"})
+
 Folder = Annotated[Path, AfterValidator(_absolute)]
-Name = Annotated[str, Field(pattern=r"^[^/\x00-\x1f\x7f]+$", max_length=100)]
+Name = Annotated[str, Field(pattern=r"^[^/\x00-\x1f\x7f]+$", max_length=100), AfterValidator(_usable_as_folder)]
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Period = Annotated[float, Field(ge=0.1, allow_inf_nan=False)]

@@ -468,3 +468,9 @@ def _places(value: Any, at: Place = ()) -> set[Place]:
     elif isinstance(value, list):
         pairs = list(enumerate(value))
     return {(*at, key) for key, _ in pairs}.union(*(_places(inner, (*at, key)) for key, inner in pairs))
+
+
+@pytest.mark.parametrize("name", [".", "..", "failed", "submit", "mqtt"])
+def test_an_inbox_cannot_take_a_name_that_would_mean_another_folder(problems, name):
+    (problem,) = problems(f'[[inbox]]\npath = "a"\nname = "{name}"\n')
+    assert problem.startswith("line 3: ")
