@@ -137,7 +137,8 @@ class Intake:
         Raises LibraryError or JournalError when none of them can be taken in; the same group may come again.
         """
         prepared = await asyncio.get_running_loop().run_in_executor(self._thread, self._prepare, arrivals)
-        await self._journal.write(*prepared.statements)
+        # Apart, though in one commit: what another group refused or accepted before this one keeps its order then.
+        await asyncio.gather(*(self._journal.write(*unit) for unit in prepared.units))
         self._observe("committed")
         if any(isinstance(verdict, Accepted) for verdict in prepared.verdicts):
             self.on_committed(prepared.plugins)
@@ -163,16 +164,17 @@ class Intake:
                     bodies.append({"event_id": event["id"], "body": content.body})
                 marks.append({**_mark(arrival, event["id"]), "seen": now, "sink": SIDECAR})
                 jobs += [{"event_id": event["id"], "plugin": name, "queued": now} for name in self._plugins_for(event)]
-        statements = (
+        accepted = (
             Statement("insert_event", events),
             Statement("rest_content", bodies),
             Statement("insert_arrival", marks),
             Statement("insert_job", jobs),
             Statement("owe_arrival", marks),
             Statement("forget_refusal", marks),
-            Statement("refuse_arrival", refused),
         )
-        return _Prepared(statements, {job["plugin"] for job in jobs}, [_verdict(content) for content in contents])
+        plugins, verdicts = {job["plugin"] for job in jobs}, [_verdict(content) for content in contents]
+        units = [unit for unit in (accepted, (Statement("refuse_arrival", refused),)) if unit[0].rows]
+        return _Prepared(units, plugins, verdicts)
 
     def _take_all(self, arrivals: Sequence[Arrival]) -> list[Taken | Refused | Unsettled]:
         contents: list[Taken | Refused | Unsettled] = []
@@ -194,7 +196,7 @@ class Intake:
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    statements: Sequence[Statement]
+    units: Sequence[Sequence[Statement]]
     plugins: set[str]
     verdicts: list[Verdict]
 
