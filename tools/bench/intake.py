@@ -8,6 +8,7 @@ import hashlib
 import os
 import shutil
 import sqlite3
+import statistics
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -168,45 +169,27 @@ def _rows(path: Path) -> int:
 
 def keep_in_place() -> Report:
     """(a) A keep-in-place inbox: the same scan, hash, type and rows on both sides."""
-    runs = [asyncio.run(measure_ours("keep", FILES, seed)) for seed in range(REPEATS)]
-    peer, peer_lost = asyncio.run(measure_obvious(FILES, 99, consume=False))
-    ours = [took for took, _, _ in runs]
-    rate = FILES / sorted(ours)[len(ours) // 2]
-    peer_rate = (FILES - peer_lost) / peer
-    figure = Figure(
-        "files a second", f"{rate:.0f}/s: {spread(ours)}", f"{peer_rate:.0f}/s: {peer:.1f} s", rate / peer_rate, 8, True
-    )
-    return Report(
-        "keep_in_place",
-        f"{FILES:,} small files in one burst, arrival to committed event, files left where they are",
-        sum(lost for _, lost, _ in runs),
-        sum(twice for _, _, twice in runs),
-        [figure],
-        [
-            "Beside us: watchdog, a queue, aiosqlite with one FULL commit a row. "
-            f"It lost {peer_lost} of {FILES:,}. Ours waits one second for each file to settle; that is in the figure."
-        ],
-    )
+    title = f"{FILES:,} small files in one burst, arrival to committed event, files left where they are"
+    beside = "watchdog, a queue, aiosqlite with one FULL commit a row"
+    return _burst("keep_in_place", title, beside, "keep", FILES)
 
 
 def consuming() -> Report:
     """(b) A consuming inbox: content durable in the library before the file goes."""
-    runs = [asyncio.run(measure_ours("remove", FILES, seed)) for seed in range(REPEATS)]
-    peer, peer_lost = asyncio.run(measure_obvious(CONSUMED_PEER_FILES, 99, consume=True))
+    title = f"{FILES:,} small files in one burst, content durable in the library, row committed, file removed"
+    return _burst("consuming", title, "each file copied, synced and committed by itself", "remove", CONSUMED_PEER_FILES)
+
+
+def _burst(name: str, title: str, beside: str, after: str, peer_files: int) -> Report:
+    runs = [asyncio.run(measure_ours(after, FILES, seed)) for seed in range(REPEATS)]
+    peer, peer_lost = asyncio.run(measure_obvious(peer_files, 99, consume=after == "remove"))
     ours = [took for took, _, _ in runs]
-    rate = FILES / sorted(ours)[len(ours) // 2]
-    peer_rate = (CONSUMED_PEER_FILES - peer_lost) / peer
-    figure = Figure(
-        "files a second", f"{rate:.0f}/s: {spread(ours)}", f"{peer_rate:.0f}/s: {peer:.1f} s", rate / peer_rate, 8, True
-    )
-    return Report(
-        "consuming",
-        f"{FILES:,} small files in one burst, content durable in the library, row committed, file removed",
-        sum(lost for _, lost, _ in runs),
-        sum(twice for _, _, twice in runs),
-        [figure],
-        [
-            f"Beside us: each file copied, synced and committed by itself ({CONSUMED_PEER_FILES:,} files, lost "
-            f"{peer_lost}; its rate does not depend on the number)."
-        ],
-    )
+    rate, peer_rate = FILES / statistics.median(ours), (peer_files - peer_lost) / peer
+    beside_us = f"{peer_rate:.0f}/s: {peer:.1f} s"
+    figure = Figure("files a second", f"{rate:.0f}/s: {spread(ours)}", beside_us, rate / peer_rate, 8, True)
+    notes = [
+        f"Beside us: {beside}; it lost {peer_lost} of {peer_files:,}, and its rate does not depend on the number. "
+        "Ours waits one second for each file to settle; that is in the figure."
+    ]
+    lost, twice = sum(lost for _, lost, _ in runs), sum(twice for _, _, twice in runs)
+    return Report(name, title, lost, twice, [figure], notes)
