@@ -7,6 +7,8 @@ This is the one module that touches what aiomqtt and paho do not publish:
   they came by: the numbers of another one mean other messages there;
 - what arrives goes into a list that is taken as a whole. aiomqtt's own iterator makes a task for each message, and
   loses messages when it is cancelled;
+- bytes are read and acknowledgements written many at a time. A system call for each of them hands the interpreter to
+  another thread, and the event loop waits for it;
 - while more than `HELD_LIMIT` bytes wait for their acknowledgement nothing more is read, so that the broker waits.
   aiomqtt's own limit throws acknowledged messages away.
 A connection is used once: a used `aiomqtt.Client` sends old numbers again.
@@ -16,12 +18,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import random
 import socket
 import ssl
+import struct
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from types import TracebackType
 from typing import Any, Self
 
@@ -39,6 +44,8 @@ from host.log import get_logger
 from host.topics import check_topic
 
 HELD_LIMIT = 64 * 2**20  # bytes of payload
+CHUNK = 64 * 1024  # bytes that are read at a time
+PUBACK = struct.Struct("!BBH")  # MQTT 3.4: type, remaining length, number; in MQTT 5 this much says success
 READS_A_TURN = 32  # packets that are read before others get their turn on the event loop
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 30.0  # seconds between attempts
 STEADY = 10.0  # seconds after which a connection counts as a good one
@@ -67,13 +74,19 @@ class Message:
 
     def acknowledge(self) -> None:
         """Tell the broker that the message is safe; without effect when its connection has ended."""
-        self.connection._acknowledge(self)
+        acknowledge([self])
 
     @property
     def expires(self) -> float | None:
         """When it is worth nothing any more, in seconds since 1970."""
         interval = getattr(self.properties, "MessageExpiryInterval", None)
         return None if interval is None else self.received + float(interval)
+
+
+def acknowledge(messages: Sequence[Message]) -> None:
+    """Acknowledge messages in this order, each on the connection that it came by."""
+    for connection, group in itertools.groupby(messages, key=attrgetter("connection")):
+        connection._acknowledge(list(group))
 
 
 class Connection(aiomqtt.Client):
@@ -111,6 +124,8 @@ class Connection(aiomqtt.Client):
             will=will,
         )
         self._client.manual_ack_set(True)
+        self._receive_some, self._client._sock_recv = self._client._sock_recv, self._receive  # type: ignore[method-assign]
+        self._buffer = memoryview(b"")
         self.is_modern = modern
         self.maximum_packet: int | None = None  # bytes, as the broker said
         self.session_present = False
@@ -200,10 +215,11 @@ class Connection(aiomqtt.Client):
         self._held += len(message.payload)
         self._has_arrived.set()
 
-    def _acknowledge(self, message: Message) -> None:
-        self._held -= len(message.payload)
-        if self.is_open and message.qos == 1:
-            self._client.ack(message.mid, message.qos)
+    def _acknowledge(self, messages: Sequence[Message]) -> None:
+        self._held -= sum(len(message.payload) for message in messages)
+        packets = b"".join(PUBACK.pack(paho.PUBACK, 2, message.mid) for message in messages if message.qos == 1)
+        if self.is_open and packets:
+            self._client._packet_queue(paho.PUBACK, packets, 0, 0)
         if self._held <= HELD_LIMIT // 2:
             self._read_on()
 
@@ -216,16 +232,23 @@ class Connection(aiomqtt.Client):
     def _read(self) -> None:
         try:
             for _ in range(READS_A_TURN):
-                before = len(self._arrived)
                 self._client.loop_read()
-                if len(self._arrived) == before and not self._is_decoded():
-                    break
                 if self._held > HELD_LIMIT:
                     self._pause_reading()
-                    break
+                    return
+                if not self._buffer and not self._is_decoded():
+                    return
+            self._loop.call_soon(self._read)
         except Exception as error:  # noqa: BLE001 - whatever paho makes of bytes from outside ends this connection
             if not self._disconnected.done():
                 self._disconnected.set_exception(error)
+
+    def _receive(self, bufsize: int) -> bytes:
+        """What paho asks its socket for, from a buffer; raises BlockingIOError when there is nothing."""
+        if not self._buffer:
+            self._buffer = memoryview(self._receive_some(max(bufsize, CHUNK)))
+        wanted, self._buffer = self._buffer[:bufsize], self._buffer[bufsize:]
+        return bytes(wanted)
 
     def _is_decoded(self) -> bool:
         """Whether TLS holds bytes that the event loop would never be told of."""

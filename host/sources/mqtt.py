@@ -23,7 +23,7 @@ from host.errors import HostError
 from host.intake import Intake, Refused, Unsettled
 from host.journal import Journal
 from host.log import get_logger
-from host.mqtt.client import Connection, Message, stay_connected
+from host.mqtt.client import Connection, Message, acknowledge, stay_connected
 from host.names import to_text
 from host.sources.messages import SOURCE, MessageArrival
 from host.topics import TopicPattern
@@ -119,8 +119,7 @@ class MqttSource:
         waiting = [arrival for arrival in arrivals if arrival is not None]
         while waiting := await self._accept(waiting):  # noqa: ASYNC110 - a disk that has room again tells nobody
             await asyncio.sleep(RETRY)
-        for message in messages:
-            message.acknowledge()
+        acknowledge(messages)
         self.taken += len(messages)
 
     async def _accept(self, arrivals: list[MessageArrival]) -> list[MessageArrival]:
