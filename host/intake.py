@@ -154,12 +154,16 @@ class Intake:
         marks: list[dict[str, Any]] = []
         jobs: list[dict[str, Any]] = []
         refused: list[dict[str, Any]] = []
+        verdicts: list[Verdict] = []
         for arrival, content in zip(arrivals, contents, strict=True):
-            if isinstance(content, Refused):
-                refused.append({**_mark(arrival, None), "reason": content.reason, "seen": now})
-            elif isinstance(content, Taken):
+            if not isinstance(content, Taken):
+                verdicts.append(content)
+                if isinstance(content, Refused):
+                    refused.append({**_mark(arrival, None), "reason": content.reason, "seen": now})
+            else:
                 event = _event_row(arrival, content, now)
                 events.append(event)
+                verdicts.append(Accepted(event["id"]))
                 if content.body is not None:
                     bodies.append({"event_id": event["id"], "body": content.body})
                 marks.append({**_mark(arrival, event["id"]), "seen": now, "sink": SIDECAR})
@@ -172,9 +176,8 @@ class Intake:
             Statement("owe_arrival", marks),
             Statement("forget_refusal", marks),
         )
-        plugins, verdicts = {job["plugin"] for job in jobs}, [_verdict(content) for content in contents]
         units = [unit for unit in (accepted, (Statement("refuse_arrival", refused),)) if unit[0].rows]
-        return _Prepared(units, plugins, verdicts)
+        return _Prepared(units, {job["plugin"] for job in jobs}, verdicts)
 
     def _take_all(self, arrivals: Sequence[Arrival]) -> list[Taken | Refused | Unsettled]:
         contents: list[Taken | Refused | Unsettled] = []
@@ -199,10 +202,6 @@ class _Prepared:
     units: Sequence[Sequence[Statement]]
     plugins: set[str]
     verdicts: list[Verdict]
-
-
-def _verdict(content: Taken | Refused | Unsettled) -> Verdict:
-    return Accepted(event_id_of(content.kind, content.sha256)) if isinstance(content, Taken) else content
 
 
 def _mark(arrival: Arrival, event_id: str | None) -> dict[str, Any]:
