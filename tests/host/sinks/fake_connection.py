@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,8 +93,8 @@ class FakeConnection:
         self._has_arrived.set()
         return message
 
-    def _acknowledge(self, message: Message) -> None:
-        self.acknowledged.append(message)
+    def _acknowledge(self, messages: Sequence[Message]) -> None:
+        self.acknowledged += messages
 
     def on(self, word: str) -> list[Sent]:
         """What was sent on topics with such a level."""
