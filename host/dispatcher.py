@@ -181,6 +181,7 @@ class Dispatcher:
     async def run_batch(self, model: str, fence: int) -> bool:
         queue, worker = self._queues[model], self._workers[model]
         alive = True
+        await self._room_to_commit(queue)
         try:
             if queue.urgent:
                 await self._answer(worker, queue.urgent.popleft())
@@ -193,6 +194,11 @@ class Dispatcher:
         self._wake[model].set()
         self._tell(model)
         return alive
+
+    async def _room_to_commit(self, queue: JobQueue) -> None:
+        """Wait until what was found before is committed, or somebody asks for something: that commits nothing."""
+        while len(self._commits) >= COMMITS_AHEAD and not queue.urgent:
+            await asyncio.wait(self._commits, return_when=asyncio.FIRST_COMPLETED)
 
     async def unload(self, model: str) -> None:
         worker = self._workers.pop(model, None)
@@ -219,8 +225,6 @@ class Dispatcher:
         return [job for job in jobs if job.seq not in lost]
 
     async def _run_jobs(self, worker: Worker, jobs: list[Job], fence: int) -> None:
-        while len(self._commits) >= COMMITS_AHEAD:
-            await asyncio.wait(self._commits, return_when=asyncio.FIRST_COMPLETED)
         try:
             outcomes = await self._work(worker, jobs)
         except WorkerFailed as error:

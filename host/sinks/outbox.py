@@ -32,7 +32,7 @@ from host.reports import event_views
 from host.views import EventView, RefusalView, ResultView, View
 
 SINK = "mqtt"
-GROUP = 100
+GROUP = 16  # made into messages without a pause: others wait for the event loop meanwhile
 RETRY = 5.0
 
 DeviceOf = Callable[[str, str], str]

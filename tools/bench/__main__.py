@@ -24,6 +24,7 @@ BENCHMARKS = {
     "round_trip": ("round_trip", "round_trip"),
     "loop_lag": ("loop_lag", "loop_lag"),
     "mqtt_intake": ("mqtt", "mqtt_intake"),
+    "mqtt_requests": ("mqtt_requests", "mqtt_requests"),
     "footprint": ("footprint", "footprint"),
     "scheduling": ("scheduling", "scheduling"),
 }

@@ -1,0 +1,230 @@
+"""From a request over MQTT to its answer, with a resident model: alone, and with a backlog of jobs behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import os
+import sqlite3
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from hooks.model import Device
+from host.config import Config, check_plugin_settings, load_config
+from host.control import connect
+from host.mqtt.client import Connection
+from host.plugin_manager import Plugin, find_plugins
+from host.workers import Launch, Worker
+from tests.mosquitto import Mosquitto, mosquitto
+from tools.bench.intake import workplace
+from tools.bench.report import Figure, Report
+from tools.drawn_world import write_samples
+
+REQUESTS = 200
+WARM_UP = 20
+BACKLOG = 1_000
+BATCH = 8
+SYNCS = 100
+ALLOWANCE = 0.005  # seconds, beside the model and four times a fdatasync
+ANSWER = "bench/answer"
+# Without it mosquitto holds an answer back for 40 ms, until its last acknowledgement is acknowledged by TCP.
+BROKER = "allow_anonymous true\nset_tcp_nodelay true"
+
+CONFIG = """
+[paths]
+data = "data"
+outbox = "outbox"
+[[inbox]]
+path = "inbox"
+quiet = 0.1
+[mqtt]
+broker = "{url}"
+[plugins.metadata]
+enabled = false
+[plugins.clip]
+batch = {batch}
+"""
+
+
+def time_sync(folder: Path) -> float:
+    """Median seconds of a fdatasync after 4 KB."""
+    times = []
+    with (folder / "sync").open("wb") as file:
+        for _ in range(SYNCS):
+            file.write(b"\1" * 4096)
+            file.flush()
+            began = time.perf_counter()
+            os.fdatasync(file.fileno())
+            times.append(time.perf_counter() - began)
+    return statistics.median(times)
+
+
+def _event(path: Path) -> dict[str, object]:
+    return {
+        "kind": "image", "id": "0" * 20, "media_type": "image/png", "sha256": "0" * 64,
+        "size": path.stat().st_size, "path": str(path), "name": path.name, "source": "bench", "origin": path.name,
+        "created": 0.0,
+    }  # fmt: skip
+
+
+async def time_model(plugin: Plugin, picture: Path, scratch: Path) -> float:
+    """Median seconds of one picture in the worker, asked directly."""
+    device = Device(name="cpu", kind="cpu", memory_mb=4000)
+    worker = Worker(Launch(plugin.name, plugin.module, plugin.spec, device, plugin.settings, scratch))
+    await worker.start()
+    await worker.load()
+
+    body = {"op": "run", "hook": "on_image", "events": [_event(picture)]}
+    times = []
+    for _ in range(WARM_UP + REQUESTS):
+        began = time.perf_counter()
+        await worker.request(body, limit=60, each=lambda message: None)
+        times.append(time.perf_counter() - began)
+    await worker.stop()
+    return statistics.median(times[WARM_UP:])
+
+
+@contextlib.contextmanager
+def host_process(folder: Path, broker: Mosquitto) -> Iterator[Config]:
+    """A host of its own process, on a configuration in the folder."""
+    path = folder / "config.toml"
+    path.write_text(CONFIG.format(url=broker.url, batch=BATCH))
+    with (folder / "host.log").open("wb") as log:
+        process = subprocess.Popen([sys.executable, "-m", "host", "run", "--config", str(path)], stdout=log, stderr=log)
+    try:
+        yield load_config(path)
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+class Requester:
+    """Asks the host, one request after the other, with MQTT 5's response topic."""
+
+    def __init__(self, connection: Connection, picture: bytes) -> None:
+        self._connection = connection
+        self._picture = picture
+        self.failed = 0
+        self.asked = 0
+
+    async def ask(self) -> float:
+        """Seconds from the request to its answer."""
+        properties = Properties(PacketTypes.PUBLISH)
+        properties.ResponseTopic, properties.CorrelationData = ANSWER, b"%d" % self.asked
+        self.asked += 1
+        began = time.perf_counter()
+        async with asyncio.timeout(120):
+            sent = asyncio.ensure_future(
+                self._connection.send("sensorium/request/clip", self._picture, properties=properties)
+            )
+            [answer] = await self._connection.arrived()
+            took = time.perf_counter() - began
+            await sent
+        answer.acknowledge()
+        right = answer.properties is not None and answer.properties.CorrelationData == properties.CorrelationData
+        self.failed += not (right and json.loads(answer.payload)["results"])
+        return took
+
+
+async def _status(config: Config) -> tuple[int, bool]:
+    """How many jobs wait, and whether the host is there."""
+    client = await connect(config.paths.data)
+    if client is None:
+        return 0, False
+    return (await client.status()).queued, True
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Seconds of each request alone, of each with a backlog, and of each batch of such a backlog without requests."""
+
+    alone: list[float]
+    behind: list[float]
+    batches: list[float]
+    failed: int
+
+
+async def measure(config: Config, picture: bytes) -> Measured:
+    """Ask a host that has nothing else to do, and one with a backlog; then let it work through such a backlog."""
+    while not (await _status(config))[1]:  # noqa: ASYNC110 - it is another process
+        await asyncio.sleep(0.1)
+    async with Connection(config.mqtt, "bench") as connection:
+        await connection.listen(ANSWER)
+        requester = Requester(connection, picture)
+        alone = [await requester.ask() for _ in range(WARM_UP + REQUESTS)][WARM_UP:]
+        await _pile_up(config, seed=7)
+        behind = []
+        while (await _status(config))[0] > BATCH:
+            behind.append(await requester.ask())
+    began = await _pile_up(config, seed=8)
+    while (await _status(config))[0]:  # noqa: ASYNC110
+        await asyncio.sleep(0.1)
+    return Measured(alone, behind, batch_times(config.paths.data / "journal.db", began), requester.failed)
+
+
+async def _pile_up(config: Config, seed: int) -> float:
+    """Have a backlog wait, and let the host go; when that was, in seconds since 1970."""
+    client = await connect(config.paths.data)
+    assert client is not None
+    await client.pause(True)
+    write_samples(config.inboxes[0].path, BACKLOG, seed=seed, size=64)
+    while (await _status(config))[0] < BACKLOG:  # noqa: ASYNC110
+        await asyncio.sleep(0.1)
+    await client.pause(False)
+    return time.time()
+
+
+def batch_times(journal: Path, since: float) -> list[float]:
+    """Seconds from the end of each batch to the next one's, as the journal has them."""
+    with contextlib.closing(sqlite3.connect(f"file:{journal}?mode=ro", uri=True)) as rows:
+        ends = [end for (end,) in rows.execute("SELECT DISTINCT finished FROM jobs WHERE finished > ?", (since,))]
+    return [later - earlier for earlier, later in itertools.pairwise(sorted(ends))]
+
+
+def p99(values: list[float]) -> float:
+    """The ninety-ninth percentile; of few values the worst."""
+    return sorted(values)[min(len(values) - 1, int(0.99 * len(values)))]
+
+
+def mqtt_requests() -> Report:
+    """p50 alone beside the bare model call, p99 with a backlog beside that and one batch."""
+    with workplace() as folder, mosquitto(folder / "broker", BROKER) as broker:
+        picture = write_samples(folder / "pictures", 1, seed=1, size=64)[0].path
+        with host_process(folder, broker) as config:
+            found = asyncio.run(measure(config, picture.read_bytes()))
+            sync = time_sync(folder)
+        registry = find_plugins(config.plugins, lambda name, cls: check_plugin_settings(config, name, cls))
+        single = asyncio.run(time_model(registry.usable["clip"], picture, folder / "scratch"))
+    bound, batch = single + 4 * sync + ALLOWANCE, p99(found.batches)
+    half, worst = statistics.median(found.alone), p99(found.behind)
+    figures = [
+        _figure(
+            "p50 with a resident model", half, bound, f"model {single * 1e3:.1f} ms, fdatasync {sync * 1e3:.2f} ms"
+        ),
+        _figure(
+            f"p99 with {BACKLOG:,} jobs queued",
+            worst,
+            bound + batch,
+            f"p99 of a batch of {BATCH}: {batch * 1e3:.1f} ms",
+        ),
+    ]
+    notes = [
+        f"{REQUESTS} requests alone, {len(found.behind)} with jobs behind them (half of them within "
+        f"{statistics.median(found.behind) * 1e3:.1f} ms); the bare model call is the worker's, asked directly; the "
+        "batches are those of such a backlog without requests. Bounds: model + 4 fdatasync + 5 ms, that and a batch."
+    ]
+    return Report("mqtt_requests", "A picture to CLIP over MQTT 5 and its answer", found.failed, 0, figures, notes)
+
+
+def _figure(what: str, ours: float, bound: float, beside: str) -> Figure:
+    return Figure(what, f"{ours * 1e3:.1f} ms", beside, ours * 1e3, round(bound * 1e3, 1), False, "ms")
