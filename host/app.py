@@ -130,7 +130,7 @@ class App(Questions):
         """Work until `stop`; with `once`, until everything that is there is worked off."""
         before = await self._counts()
         control = ControlServer(self, self.config.paths.data / "control.sock")
-        async with self._named(), self.working(), control, asyncio.TaskGroup() as tasks:
+        async with self._broker(), self._named(), self.working(), control, asyncio.TaskGroup() as tasks:
             background = [tasks.create_task(source.run(), name=source.inbox.name) for source in self.sources]
             if self.mqtt is not None:
                 background.append(tasks.create_task(self.mqtt.run(), name="mqtt"))
@@ -144,6 +144,21 @@ class App(Questions):
                 task.cancel()
         after = await self._counts()
         return RunSummary(*(late - early for early, late in zip(before, after, strict=True)))
+
+    @contextlib.asynccontextmanager
+    async def _broker(self) -> AsyncIterator[None]:
+        """The embedded broker, where that is the one; nobody waits for it, and it ends after all that need it."""
+        if not self.config.mqtt.is_embedded:
+            yield
+            return
+        from host.mqtt.broker import EmbeddedBroker  # as above
+
+        serving = asyncio.create_task(EmbeddedBroker(self.config.mqtt.embedded_port).run(), name="broker")
+        try:
+            yield
+        finally:
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
 
     @contextlib.asynccontextmanager
     async def _named(self) -> AsyncIterator[None]:

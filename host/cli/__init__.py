@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from hooks import SensoriumError
-from host.cli import configuration, doctor, files, inventory, results, run, search, status
+from host.cli import configuration, doctor, files, inventory, mqtt, results, run, search, status
 from host.cli.extensions import plugin_commands
 from host.cli.output import show_error
 from host.errors import HostError
@@ -90,5 +90,6 @@ def build() -> typer.Typer:
     for panel, functions in COMMANDS:
         for function in functions:
             app.command(rich_help_panel=panel)(function)
+    app.add_typer(mqtt.app, name="mqtt", rich_help_panel="Work")
     app.add_typer(configuration.app, name="config", rich_help_panel="Set up")
     return app

@@ -11,10 +11,11 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from hooks.events import Kind
 from host.topics import TopicPattern
@@ -60,6 +61,7 @@ OUTBOX: Any = "outbox"
 INBOXES: Any = ({"path": "inbox"},)
 PATHS: Any = {}
 MQTT: Any = {}
+SECRET: Final = "secret"  # the kind of a complaint that must not repeat the value
 
 
 class Section(BaseModel):
@@ -189,13 +191,20 @@ class Address:
 
 
 def _address(broker: str) -> Address:
-    parts = urlsplit(broker)
+    try:
+        parts = urlsplit(broker)
+    except ValueError as error:
+        raise ValueError("is no address") from error
     if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or parts.path.strip("/") or parts.query:
         raise ValueError('should be "embedded", "mqtt://host:1883" or "mqtts://host:8883"')
     if parts.username or parts.password:
-        raise ValueError("cannot hold a user or password; set SENSORIUM_MQTT_USER and SENSORIUM_MQTT_PASSWORD")
+        advice = "cannot hold a user or password; set SENSORIUM_MQTT_USER and SENSORIUM_MQTT_PASSWORD"
+        raise PydanticCustomError(SECRET, advice)
     tls = parts.scheme == "mqtts"
-    return Address(parts.hostname, parts.port or (8883 if tls else 1883), tls)
+    try:
+        return Address(parts.hostname, parts.port or (8883 if tls else 1883), tls)
+    except ValueError as error:
+        raise ValueError("should have a port from 1 to 65535") from error
 
 
 def _not_twice(qos: int) -> int:

@@ -91,7 +91,7 @@ def _sentence(detail: ErrorDetails, root: type[BaseModel], prefix: Place) -> str
     if kind == "model_type" and isinstance(value, list):
         return f"`{key}` can be there only once: write [{key}] with one bracket."
     should = SHOULD.get(kind) or detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    return f"`{key}` {should}{_not(value)}."
+    return f"`{key}` {should}{'' if kind == 'secret' else _not(value)}."
 
 
 def _not(value: Any) -> str:

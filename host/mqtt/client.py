@@ -46,7 +46,7 @@ from host.topics import check_topic
 HELD_LIMIT = 64 * 2**20  # bytes of payload
 CHUNK = 64 * 1024  # bytes that are read at a time
 PUBACK = struct.Struct("!BBH")  # MQTT 3.4: type, remaining length, number; in MQTT 5 this much says success
-READS_A_TURN = 32  # packets that are read before others get their turn on the event loop
+READS_A_TURN = 6  # packets that are read before others get their turn on the event loop
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 30.0  # seconds between attempts
 STEADY = 10.0  # seconds after which a connection counts as a good one
 REFUSED_CONNECTIONS = {4: "wrong user or password", 5: "not allowed", 134: "wrong user or password", 135: "not allowed"}
