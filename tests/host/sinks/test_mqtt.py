@@ -99,11 +99,18 @@ async def test_offline_is_the_will_and_the_last_word(make_sink):
 
 
 async def test_a_state_is_said_again_only_when_it_changes(make_sink, service):
-    async with connected(make_sink()) as connection:
+    rounds: list[None] = []
+
+    def progress() -> dict:
+        rounds.append(None)
+        return {}
+
+    async with connected(make_sink(progress=progress)) as connection:
+        await until(lambda: rounds)
+        before = len(connection.on("inboxes"))
         service.alarm = "The folder is gone."
-        await until(lambda: connection.on("inboxes")[-1].body["alarm"])
-        await asyncio.sleep(0.1)
-        assert len(connection.on("devices")) <= 2
+        await until(lambda: len(rounds) > 5)
+        assert len(connection.on("inboxes")) == before + 1
         assert connection.on("inboxes")[-1].body["alarm"] == "The folder is gone."
 
 
