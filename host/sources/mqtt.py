@@ -1,7 +1,7 @@
 """Messages from a broker. Each is acknowledged once library and journal have it, and not before.
 
     arrived → matched → in library → committed → acknowledged (PUBACK)
-        └─ nobody asked for it, or it was retained and those are ignored → acknowledged
+        └─ nobody asked for it, or a host said it, or it was retained and those are ignored → acknowledged
 
 Whatever is not acknowledged comes again, marked as a duplicate: it then gets the revision that it had, so that the
 journal knows it. While nothing can be committed nothing is acknowledged; the broker waits, and nothing is thrown away.
@@ -31,6 +31,8 @@ from host.topics import TopicPattern
 GROUP = 500  # messages that are taken in together
 GROUP_BYTES = 16 * 2**20
 QUIET = 0.5  # seconds without a message after which the broker's backlog counts as worked off
+# What hosts say below their base topic, and what is said to them there: taken in, it would never end.
+TALK = ("artifacts", "control", "errors", "hosts", "progress", "request", "response", "results")
 RETRY = 2.0  # seconds until it is tried again to commit
 
 log = get_logger(__name__)
@@ -63,6 +65,7 @@ class MqttSource:
         self._on_refused = on_refused
         self._rules = [Rule(one, TopicPattern.parse(one.topic)) for one in settings.subscribe]
         self._alarms: dict[str, str] = {"connection": "It is not connected yet."}
+        self._talk = (*(f"{settings.base_topic}/{one}/" for one in TALK), f"{settings.discovery_prefix}/device/")
         self._serial = 0
         self.taken = 0
         self.idle = asyncio.Event()
@@ -150,7 +153,8 @@ class MqttSource:
         return [self._arrival(message, known) for message in messages]
 
     def _arrival(self, message: Message, known: dict[tuple[str, int], str]) -> MessageArrival | None:
-        for rule in self._rules:
+        rules = () if message.topic.startswith(self._talk) else self._rules
+        for rule in rules:
             levels = rule.pattern.match(message.topic)
             if levels is None:
                 continue
@@ -159,7 +163,7 @@ class MqttSource:
             limit = self._limit(rule.subscription, message.connection)
             revision, origin = self._revision(message, known), to_text(message.topic)
             return MessageArrival(message, rule.subscription, levels, limit, revision, origin)
-        log.debug("nobody asked for it", topic=message.topic[:200])  # a subscription that is not configured any more
+        log.debug("not for the intake", topic=message.topic[:200])  # or of a subscription that is configured no more
         return None
 
     def _limit(self, subscription: Subscription, connection: Connection) -> int:

@@ -184,6 +184,20 @@ async def test_retained_messages_can_be_ignored(bench):
     await bench.publish("cam/last", b"", retain=True)
 
 
+async def test_what_hosts_say_is_not_taken_in_or_it_would_never_end(bench):
+    settings = bench.settings()
+    own = {"base_topic": bench.base, "discovery_prefix": f"{bench.base}/ha"}
+    everything = {"broker": settings.broker, "subscribe": [{"topic": f"{bench.base}/#"}], **own}
+    settings = Mqtt.model_validate(everything, context={"base": bench.root})
+    bench.settings = lambda **_: settings
+    async with bench.source() as source:
+        for topic in ("results/cam/clip", "errors/cam", "hosts/me/state", "ha/device/me/config", "response/clip"):
+            await bench.publish(topic, "said by a host")
+        await bench.publish("in/cam", "said by a camera")
+        await until(lambda: source.taken == 6)
+    assert [row["origin"] for row in await bench.arrivals()] == [f"{bench.base}/in/cam"]
+
+
 async def test_hosts_of_one_group_divide_the_messages(bench):
     group = "$share/attic/"
     async with bench.source(group=group), Connection(bench.settings(), "another-host") as another:
