@@ -103,7 +103,7 @@ class SidecarSink:
     def _write(self, rows: Sequence[Row], views: dict[str, EventView]) -> None:
         sidecars, reports = [], []
         for row in rows:
-            if not row["superseded"]:
+            if not row["superseded"] or row["source"] not in self._folders:  # elsewhere each content has its own name
                 view = views[row["event_id"]]
                 sidecars.append(self._write_sidecar(row, view))
                 reports += self._set_aside(row, view)
