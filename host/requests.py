@@ -22,6 +22,7 @@ from host.library import Library
 from host.plugin_manager import PluginRegistry
 
 REQUEST = "request"
+SMALL = 256 * 1024
 
 
 class Requests:
@@ -42,14 +43,12 @@ class Requests:
         """
         kind, media_type = self._identify(plugin, content, name)
         path = self._folder / f"{os.getpid()}-{next(self._numbers)}{extension_of(name)}"
-        writing = asyncio.ensure_future(asyncio.to_thread(_write, path, content))
         try:
-            await asyncio.shield(writing)
+            await _put(path, content)
             row = _event_row(kind, media_type, content, path, name)
             body = {"op": "run", "hook": HOOK_OF_KIND[kind], "events": [event_payload(row, self._library)]}
             return await self._dispatcher.ask(plugin, body)
         finally:
-            await asyncio.wait([writing])  # a thread cannot be cancelled
             path.unlink(missing_ok=True)
 
     def _identify(self, plugin: str, content: bytes, name: str) -> tuple[Any, str]:
@@ -65,6 +64,17 @@ class Requests:
                 f"{plugin} does not work on {identity[1]}.", f"It takes: {', '.join(takes) or 'no requests at all'}."
             )
         return identity
+
+
+async def _put(path: Path, content: bytes) -> None:
+    """Write a file, not durable; a small one here and now, because the way to a thread takes longer."""
+    if len(content) <= SMALL:
+        return _write(path, content)
+    writing = asyncio.ensure_future(asyncio.to_thread(_write, path, content))
+    try:
+        await asyncio.shield(writing)
+    finally:
+        await asyncio.wait([writing])  # a thread cannot be cancelled
 
 
 def _write(path: Path, content: bytes) -> None:

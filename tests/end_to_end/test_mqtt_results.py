@@ -160,6 +160,21 @@ async def test_a_broker_that_was_away_gets_every_result_in_order_and_once(place)
     assert place.count("publishes") == 0
 
 
+async def test_what_a_killed_host_owed_is_sent_by_the_next_one_in_order_and_once(place):
+    async with recording(place, "sensorium/results/#") as recorder:
+        async with running(place) as process:
+            await asyncio.to_thread(place.broker.stop)
+            drop_all(place, "away")
+            await _all_done(place, FILES)
+            process.kill()
+        await asyncio.to_thread(place.broker.start)
+        async with running(place):
+            await recorder.until(lambda: len(recorder.origins()) == FILES)
+    ids = [body["id"] for body in recorder.bodies("results")]
+    assert ids == sorted(set(ids))
+    assert len(ids) == FILES
+
+
 async def _all_done(place: MqttPlace, files: int) -> None:
     """The host has worked on what came while nobody could be told."""
     query = "jobs JOIN events ON id = event_id WHERE jobs.state = 'done' AND name GLOB 'away-*'"

@@ -45,6 +45,12 @@ async def test_the_kind_is_told_by_the_content(place, tmp_path):
         assert vector.type == "embedding"
 
 
+async def test_a_large_content_is_answered_as_well(place, tmp_path):
+    async with place.running() as app:
+        caption, _ = await requests_of(app, tmp_path / "requests").answer("reader", b"long " * 100_000)
+        assert caption.data == {"text": "500000"}
+
+
 async def test_requests_at_once_do_not_get_each_others_answers(place, tmp_path):
     async with place.running() as app:
         requests = requests_of(app, tmp_path / "requests")
