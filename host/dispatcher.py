@@ -31,6 +31,7 @@ from host.leasing.leases import Leases, LoadError
 from host.ledger import Facts, Ledger, error_facts
 from host.library import Library
 from host.log import get_logger
+from host.names import whole
 from host.plugin_manager import Plugin
 from host.queues import Job, JobQueue, Request
 from host.steps import Observe
@@ -245,7 +246,7 @@ class Dispatcher:
             if message.op == "result":
                 outcomes[body["event"]].findings.append(_finding(plugin, message))
             elif message.op == "failure":
-                outcomes[body["event"]].failure = body["reason"]
+                outcomes[body["event"]].failure = whole(body["reason"])
             elif message.op == "progress":
                 self.progress[plugin, body["event"]] = body["fraction"]
 
@@ -282,7 +283,7 @@ class Dispatcher:
             if message.op == "result":
                 found.append(_finding(plugin, message))
             elif message.op == "failure":
-                _reject(request, error_facts("bad_input", message.body["reason"]))
+                _reject(request, error_facts("bad_input", whole(message.body["reason"])))
 
         if request.answer.done():  # whoever asked has gone
             return

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import to_json
+
 from hooks import API_VERSION, InvalidPlugin
 from hooks.results import Embedding
 from host.errors import JournalError
@@ -53,9 +55,19 @@ def finding_of(plugin: str, body: dict[str, Any], blob: bytes | None) -> Finding
         problem = "an embedding must name its space"
     elif kind == Embedding.type and (not blob or len(blob) % 4):
         problem = "an embedding must have a vector of float32 numbers"
+    elif not _is_writable({**data, "type": kind}):
+        problem = "it holds half characters, or is nested too deep to be written as JSON"
     else:
         return Finding(kind, version, data, blob)
     raise InvalidPlugin(f"{plugin} sent a result that cannot be kept: {problem}.")
+
+
+def _is_writable(data: dict[str, Any]) -> bool:
+    try:
+        to_json(data)
+    except ValueError:  # of which PydanticSerializationError is one
+        return False
+    return True
 
 
 def result_rows(outcomes: Iterable[Outcome], provenance: dict[str, Any], library: Library) -> list[Statement]:

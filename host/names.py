@@ -23,6 +23,11 @@ def from_text(text: str) -> str:
     return os.fsdecode(_ESCAPE.sub(lambda match: bytes([int(match[1], 16)]), text.encode("utf-8", "surrogateescape")))
 
 
+def whole(text: str) -> str:
+    """Text in which half characters (a plugin may quote a file name) are written out, so that it can go anywhere."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def is_text(name: str) -> bool:
     """Whether a name is valid Unicode as it stands."""
     return to_text(name) == name

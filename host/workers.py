@@ -23,6 +23,7 @@ from hooks.errors import SensoriumError, WireError
 from hooks.model import Device, ModelSpec
 from hooks.wire import Arena, Message
 from host.log import get_logger
+from host.names import whole
 
 OUTPUT_LINES = 40
 OUTPUT_CHUNK = 64 * 1024
@@ -250,7 +251,7 @@ class Worker:
 def _said(message: Message) -> WorkerFailed:
     body = message.body
     said = body["message"].strip().removesuffix(":")  # an exception without words: its name says it
-    return WorkerFailed(body["code"], said, body["hint"], body["detail"], alive=True)
+    return WorkerFailed(body["code"], whole(said), whole(body["hint"]), whole(body["detail"]), alive=True)
 
 
 def _signal_name(number: int) -> str:

@@ -51,6 +51,17 @@ BAD = {
             for event in events:
                 yield event.result(Caption(text="seen"))
     """,
+    "garbles": """
+        @hookimpl
+        def on_text(events):
+            for event in events:
+                yield event.result(Caption(text="half a character: \\ud800"))
+    """,
+    "quotes": """
+        @hookimpl
+        def on_text(events):
+            raise ValueError("no such file: odd-\\udcff.txt")
+    """,
     "picky": """
         @hookimpl
         def on_text(events):
@@ -167,6 +178,17 @@ async def test_one_poisonous_file_fails_and_its_neighbours_in_the_batch_are_done
     assert all(place.found(f"good{number}") == {"measure", "picky"} for number in range(5))
     assert place.failures("bad")["picky"]["attempts"] == 3
     assert place.found("bad") == {"measure"}
+
+
+async def test_half_characters_in_what_a_plugin_says_reach_no_file_and_end_no_host(place):
+    place.install("garbles", "quotes")
+    place.drop(one="first")
+    summary = await place.run()
+    assert (summary.done, summary.failed) == (1, 2)
+    failures = place.failures("one")
+    assert failures["garbles"]["code"] == "invalid_plugin"
+    assert "half characters" in failures["garbles"]["message"]
+    assert failures["quotes"]["message"] == "ValueError: no such file: odd-\\udcff.txt"
 
 
 async def test_requeue_brings_the_jobs_back_once_what_was_missing_is_there(place):
