@@ -18,15 +18,15 @@ from tools.bench.report import Report, dump
 TABLE = Path("docs/benchmarks.md")
 # Name, module, function: imported only when it is run.
 BENCHMARKS = {
-    "keep_in_place": ("intake", "keep_in_place"),
-    "consuming": ("intake", "consuming"),
-    "whole_host": ("whole_host", "whole_host"),
     "round_trip": ("round_trip", "round_trip"),
     "loop_lag": ("loop_lag", "loop_lag"),
-    "mqtt_intake": ("mqtt", "mqtt_intake"),
-    "mqtt_requests": ("mqtt_requests", "mqtt_requests"),
     "footprint": ("footprint", "footprint"),
     "scheduling": ("scheduling", "scheduling"),
+    "whole_host": ("whole_host", "whole_host"),
+    "keep_in_place": ("intake", "keep_in_place"),
+    "consuming": ("intake", "consuming"),
+    "mqtt_intake": ("mqtt", "mqtt_intake"),
+    "mqtt_requests": ("mqtt_requests", "mqtt_requests"),
 }
 
 
@@ -49,10 +49,10 @@ def main() -> int:
     for name in names:
         reports.append(_function(name)())
         print(reports[-1].text(), file=sys.stderr if arguments.json else sys.stdout, flush=True)
+        if arguments.all:
+            write_table(reports)
     if arguments.json:
         print(dump(reports))
-    if arguments.all:
-        write_table(reports)
     return 0 if all(report.holds for report in reports) else 1
 
 
