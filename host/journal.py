@@ -108,7 +108,8 @@ class Journal:
             _resolve(self._pending, self._closed())
 
     def _closed(self) -> JournalError:
-        return JournalError(f"The journal {self.path} was closed before a write was committed.")
+        message = f"The journal {self.path} takes nothing any more: its writer ended."
+        return JournalError(message, "Start the host again.")
 
     def _take_group(self) -> list[_Unit]:
         size = taken = 0
