@@ -386,8 +386,9 @@ def test_nothing_waits_for_ever_behind_models_that_always_have_work(found):
     arrival = found["a"].arrivals[0]
     load = max(plan.load for plan in found.values())
     service = max(plan.service for plan in found.values())
-    # Each of the others may have one turn first, with the change before it, and be in the middle of a batch.
-    turn = QUANTUM * load + service + load + 0.25
+    # Each of the others may be loaded first, and worked on through what a change costs: a load, and those of all the
+    # others that leave amid work. It may be in the middle of a batch then.
+    turn = QUANTUM * load * len(found) + service + load + 0.25
     world = World(found, 1000)
     while world.queues["a"]:
         assert world.step()
