@@ -125,9 +125,6 @@ class Inbox(Section):
 class Host(Section):
     """The host itself."""
 
-    profile: Literal["tiny"] = Field(
-        default="tiny", description='The choice of models for a size of machine; "tiny" is bundled and works offline.'
-    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="How much is logged, on the terminal and in logs/host.log of the data folder."
     )

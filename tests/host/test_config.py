@@ -204,7 +204,10 @@ def test_names_of_the_code_are_not_names_of_the_file(problems):
         ("[[jobs]]\n", "line 1: `jobs` can be there only once: write [jobs] with one bracket."),
         ("[plugins.clip]\nenabled = 3\n", "line 2: `plugins.clip.enabled` should be true or false."),
         ("[plugins]\nclip = 3\n", "line 2: `plugins.clip` should be an object, not 3."),
-        ('[host]\nprofile = "huge"\n', "line 2: `host.profile` should be 'tiny', not 'huge'."),
+        (
+            '[[inbox]]\npath = "a"\nmode = "listen"\n',
+            "line 3: `inbox.mode` should be 'watch' or 'poll', not 'listen'.",
+        ),
     ],
 )
 def test_a_wrong_value_is_named_with_its_line(problems, text, expected):
