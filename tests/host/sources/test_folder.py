@@ -287,6 +287,7 @@ async def test_a_done_folder_in_the_inbox_keeps_what_was_taken_in_and_is_not_tak
         await took_in(desk, "a.txt", "sub/b.txt")
         desk.put("sub/b.txt", "another one")
         await took_in(desk, "a.txt", "sub/b.txt", "sub/b.txt")
+        await until(lambda: not (desk.inbox / "sub/b.txt").exists() and not source.taking)
         await idle(source)
         source._plan.ask_whole()
         source._notice({str(desk.inbox / "done"): True}, 1)
