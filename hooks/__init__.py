@@ -4,7 +4,19 @@ from hooks.errors import BadInput, InvalidPlugin, ModelUnavailable, OutOfMemory,
 from hooks.events import Audio, Data, Document, Event, Failure, Image, Kind, Result, Text, Video
 from hooks.hookspecs import API_VERSION, hookimpl, hookspec
 from hooks.model import Context, Device, ModelSpec
-from hooks.results import Caption, Color, Embedding, ImageInfo, Label, Labels, ResultData, Thumbnail
+from hooks.results import (
+    Caption,
+    Color,
+    Embedding,
+    ImageInfo,
+    Label,
+    Labels,
+    ResultData,
+    Segment,
+    Thumbnail,
+    Transcript,
+    Word,
+)
 
 __all__ = [
     "API_VERSION",
@@ -30,11 +42,14 @@ __all__ = [
     "OutOfMemory",
     "Result",
     "ResultData",
+    "Segment",
     "SensoriumError",
     "Text",
     "Thumbnail",
+    "Transcript",
     "Video",
     "WireError",
+    "Word",
     "hookimpl",
     "hookspec",
 ]

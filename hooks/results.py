@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
@@ -113,3 +113,52 @@ class Thumbnail(ResultData):
     width: int
     height: int
     content: bytes = Field(repr=False)
+
+
+class Word(BaseModel):
+    """A word as it was heard: seconds from the beginning of the recording, and how sure the model is, from 0 to 1."""
+
+    model_config = ConfigDict(frozen=True)
+    start: float
+    end: float
+    text: str
+    probability: float
+
+
+class Segment(BaseModel):
+    """A stretch of speech: seconds from the beginning of the recording, without overlap, in order.
+
+    `average_log_probability`: of the tokens, 0 for a model that has no doubt. `no_speech_probability`: from 0 to 1.
+    `low_confidence`: whether the plugin would not rely on it, by thresholds of its own. `words` may be empty.
+    """
+
+    model_config = ConfigDict(frozen=True)
+    start: float
+    end: float
+    text: str
+    words: tuple[Word, ...] = ()
+    average_log_probability: float = 0.0
+    no_speech_probability: float = 0.0
+    low_confidence: bool = False
+
+
+class Transcript(ResultData):
+    """What is said in a recording; no segments where nothing is.
+
+    `language` is a code of ISO 639-1 as "en" (that of the text, so "en" after a translation), empty where nothing is
+    said; `duration` is the recording's, in seconds.
+    """
+
+    type = "transcript"
+    text: str
+    language: str
+    language_probability: float
+    duration: float
+    segments: tuple[Segment, ...] = ()
+    processing_time_ms: int = 0
+
+    @classmethod
+    def of(cls, segments: Iterable[Segment], **facts: Any) -> Self:
+        """A transcript whose text is that of its segments, a line each."""
+        kept = tuple(segments)
+        return cls(text="\n".join(segment.text for segment in kept), segments=kept, **facts)
