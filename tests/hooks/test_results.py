@@ -12,9 +12,12 @@ GREETING = Segment(
     start=0.5,
     end=1.5,
     text="hello world",
-    words=(Word(start=0.5, end=0.9, text="hello", probability=0.9), Word(start=0.9, end=1.5, text="world", probability=0.8)),
+    words=(
+        Word(start=0.5, end=0.9, text="hello", probability=0.9),
+        Word(start=0.9, end=1.5, text="world", probability=0.8),
+    ),
     average_log_probability=-0.2,
-)  # fmt: skip
+)
 MUMBLING = Segment(start=2.0, end=3.0, text="hm", average_log_probability=-1.5, low_confidence=True)
 
 
