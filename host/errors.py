@@ -1,14 +1,14 @@
 """The host's own errors; what plugins raise is in `hooks.errors`. The number is the command line's exit code.
 
-    SensoriumError
-    └── HostError                1
-        ├── UsageError           2   the command cannot be done as it was typed
-        ├── ConfigError          3   config.toml, with file, line and the nearest valid name
-        ├── AlreadyRunning       4   another host has the data directory
-        ├── NotFound             5   no such file, event or plugin is known
-        ├── WorkFailed           6   the host ran, but some of what was asked for failed
-        ├── JournalError         7   the journal cannot be opened or written
-        └── LibraryError         8   the library cannot be written
+SensoriumError
+└── HostError                1
+    ├── UsageError           2   the command cannot be done as it was typed
+    ├── ConfigError          3   config.toml, with file, line and the nearest valid name
+    ├── AlreadyRunning       4   another host has the data directory
+    ├── NotFound             5   no such file, event or plugin is known
+    ├── WorkFailed           6   the host ran, but some of what was asked for failed
+    ├── JournalError         7   the journal cannot be opened or written
+    └── LibraryError         8   the library cannot be written
 """
 
 from hooks.errors import SensoriumError

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 # Says the size and the hash of every content; no model, no heavy import.
-MEASURE = '''
+MEASURE = """
 import hashlib
 from hooks import ResultData, hookimpl
 
@@ -33,7 +33,7 @@ def on_image(events): return measure(events)
 def on_text(events): return measure(events)
 @hookimpl
 def on_data(events): return measure(events)
-'''
+"""
 
 
 def install_plugin(folder: Path, name: str, source: str, *, version: str = "1.0") -> str:

@@ -27,6 +27,7 @@ from hooks.model import Device, ModelSpec
 from host.errors import JournalError
 from host.journal import Journal, Statement
 from host.leasing import policy
+from host.leasing.costs import Costs
 from host.leasing.slots import Slot, place
 from host.log import get_logger
 
@@ -73,11 +74,29 @@ class Turn:
     recorded: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A model came into another state, on a device; `fence` is that of its lease, 0 where it holds none."""
+
+    at: float
+    model: str
+    device: str
+    before: policy.State
+    after: policy.State
+    reason: str
+    memory_mb: float
+    fence: int
+
+
 @dataclass(slots=True)
 class _Ground:
+    """A device; `withdrawn` says why nothing may be on it for a while, `limit_mb` how much of it is left for us now."""
+
     device: Device
     turn: Turn | None = None
     loaded_at: float = 0.0
+    withdrawn: str = ""
+    limit_mb: float | None = None
 
 
 class Leases:
@@ -89,8 +108,11 @@ class Leases:
         journal: Journal,
         clock: Callable[[], float] = time.monotonic,
         *,
+        costs: Costs | None = None,
         record: bool = True,
     ) -> None:
+        self.costs = costs or Costs()
+        self.on_transition: Callable[[Transition], None] = lambda transition: None
         self._grounds = {device.name: _Ground(device) for device in devices}
         self._slots: dict[str, Slot] = {}
         self._journal = journal
@@ -128,7 +150,7 @@ class Leases:
         """Make a model known; its device is chosen here, once."""
         device = place(spec, self.devices, self._planned())
         self._grounds.setdefault(device.name, _Ground(device))
-        self._slots[name] = Slot(spec, device, device)
+        self._slots[name] = Slot(name, spec, device, device, self.costs)
 
     def _planned(self) -> dict[str, float]:
         planned = dict.fromkeys(self._grounds, 0.0)
@@ -145,6 +167,25 @@ class Leases:
     def pause(self, paused: bool) -> None:
         """Start no jobs, or go on; what runs is finished, and what somebody waits for is still done."""
         self.paused = paused
+        self._changed.set()
+
+    def withdraw(self, device: str, reason: str) -> None:
+        """Have everything leave a device, after the batch that runs, and nothing come, until `restore`. Work waits."""
+        self._grounds[device].withdrawn = reason
+        self._changed.set()
+
+    def restore(self, device: str) -> None:
+        """Use a device again."""
+        self._grounds[device].withdrawn = ""
+        self._changed.set()
+
+    def withdrawn(self, device: str) -> str:
+        """Why nothing may be on a device now; empty for one that is in use."""
+        return self._grounds[device].withdrawn
+
+    def limit(self, device: str, memory_mb: float | None) -> None:
+        """Say how much of a device may be used for now (None: all). What is over that leaves; what needs more waits."""
+        self._grounds[device].limit_mb = memory_mb
         self._changed.set()
 
     def lost(self, model: str) -> None:
@@ -224,16 +265,16 @@ class Leases:
             self._changed.set()
             self._spawn(self._refuse(action), f"refuse-{action.model}")
         elif isinstance(action, policy.Load):
-            slot.state = "loading"
             turn = self._grant(action.model, slot)
+            self._enter(action.model, slot, "loading", "it has work")
             slot.loading = self._spawn(self._load(action.model, slot, turn), f"load-{action.model}")
             slot.loading.add_done_callback(partial(self._load_ended, action.model))
         elif isinstance(action, policy.Unload):
-            slot.state = "unloading"
+            self._enter(action.model, slot, "unloading", action.reason)
             self._spawn(self._unload(action, slot), f"unload-{action.model}")
         else:
-            slot.state = "busy"
             turn = self._grant(action.model, slot)
+            self._enter(action.model, slot, "busy", "its turn")
             self._spawn(self._run(action.model, slot, turn), f"run-{action.model}")
 
     def _spawn(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
@@ -251,11 +292,11 @@ class Leases:
             slot.retry_at = self._clock() + error.retry_after
             self._gone(model, slot, "it could not be loaded")
             return
-        slot.state, slot.retry_at = "ready", 0.0
-        slot.idle_since = turn.began = self._clock()
-        slot.load_seconds = slot.idle_since - began
-        self._grounds[slot.device.name].loaded_at = slot.idle_since
-        log.info("model loaded", model=model, device=slot.device.name, seconds=round(slot.load_seconds, 2))
+        slot.retry_at = 0.0
+        slot.idle_since = turn.began = self._grounds[slot.device.name].loaded_at = self._clock()
+        self.costs.loaded(slot.cost_key, slot.idle_since - began)
+        self._enter(model, slot, "ready", "loaded")
+        log.info("model loaded", model=model, device=slot.device.name, seconds=round(slot.idle_since - began, 2))
 
     def _load_ended(self, model: str, task: asyncio.Task[None]) -> None:
         slot = self._slots[model]
@@ -270,7 +311,7 @@ class Leases:
             records.create_task(self._record(turn, slot.device), name=f"record-{model}")
             alive = await self._need().run_batch(model, turn.fence)
         slot.served = slot.idle_since = self._clock()
-        slot.measured_mb = max(slot.measured_mb or 0.0, self._need().peak_mb(model) or 0.0) or None
+        self.costs.used(slot.cost_key, self._need().peak_mb(model) or 0.0)
         if slot.rung <= rung:  # no further step was taken: what needed the last one is done
             slot.rung = 0
         dismissed, slot.dismissed = slot.dismissed, False
@@ -281,7 +322,7 @@ class Leases:
         elif slot.device != self._target(slot):
             self._begin(policy.Unload(model, f"it goes to {self._target(slot).name}"))
         else:
-            slot.state = "ready"
+            self._enter(model, slot, "ready", "its batch is done")
         self._changed.set()
 
     async def _unload(self, action: policy.Unload, slot: Slot) -> None:
@@ -297,9 +338,18 @@ class Leases:
     def _gone(self, model: str, slot: Slot, reason: str) -> None:
         """No worker holds the model any more."""
         ground = self._grounds[slot.device.name]
+        self._enter(model, slot, "unloaded", reason)
         if ground.turn is not None and ground.turn.model == model:
             self._release(ground, reason)
-        slot.state, slot.device = "unloaded", self._target(slot)
+        slot.device = self._target(slot)
+
+    def _enter(self, model: str, slot: Slot, state: policy.State, reason: str) -> None:
+        before, slot.state = slot.state, state
+        turn = self._grounds[slot.device.name].turn
+        fence = turn.fence if turn is not None and turn.model == model else 0
+        self.on_transition(
+            Transition(self._clock(), model, slot.device.name, before, state, reason, slot.memory_mb, fence)
+        )
 
     def _target(self, slot: Slot) -> Device:
         return self._cpu() if slot.rung == 2 else slot.home
@@ -361,7 +411,7 @@ class Leases:
                 since=max(slot.oldest, slot.served),
                 idle_since=slot.idle_since,
                 retry_at=slot.retry_at,
-                load_seconds=slot.load_seconds or 1.0,
+                load_seconds=slot.cost.load_seconds or 1.0,
                 keep_alive=slot.spec.keep_alive,
                 pin=slot.spec.pin,
                 cramped=slot.rung > 0,
@@ -377,6 +427,8 @@ class Leases:
                 ground.turn.model if ground.turn else None,
                 ground.turn.began if ground.turn else 0.0,
                 ground.loaded_at,
+                limit_mb=ground.limit_mb,
+                withdrawn=bool(ground.withdrawn),
             )
             for name, ground in self._grounds.items()
         ]

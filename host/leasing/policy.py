@@ -51,13 +51,25 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A device as the policy sees it: its budget, whose turn it is since when, and when a model was last loaded."""
+    """A device as the policy sees it: its budget, whose turn it is since when, and when a model was last loaded.
+
+    `limit_mb`: so much of the budget may be used for now, where others need the rest. `withdrawn`: nothing, for now.
+    """
 
     name: str
     budget_mb: float
     holder: str | None = None
     turn_began: float = 0.0
     loaded_at: float = 0.0
+    limit_mb: float | None = None
+    withdrawn: bool = False
+
+    @property
+    def room_mb(self) -> float:
+        """How much may be used now."""
+        if self.withdrawn:
+            return 0.0
+        return self.budget_mb if self.limit_mb is None else min(self.limit_mb, self.budget_mb)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +121,9 @@ def decide(models: Sequence[Model], devices: Sequence[Device], now: float) -> De
         here = [model for model in models if model.device == device.name]
         if any(model.state in ("loading", "busy", "unloading") for model in here):
             continue
-        if expired := [model for model in here if _expires_at(model) <= now]:
+        if over := _too_much(here, device):
+            actions.extend(Unload(model.name, "others need the room") for model in over)
+        elif expired := [model for model in here if _expires_at(model) <= now]:
             actions.extend(Unload(model.name, "idle") for model in expired)
         elif (chosen := choose(here, device, now)) is not None:
             actions.extend(serve(chosen, here, device))
@@ -120,7 +134,7 @@ def decide(models: Sequence[Model], devices: Sequence[Device], now: float) -> De
 
 def choose(models: Sequence[Model], device: Device, now: float) -> Model | None:
     """Whose turn it is on a device where nothing runs."""
-    able = [model for model in models if model.state == "ready" or model.retry_at <= now]
+    able = [model for model in models if _is_able(model, device, now)]
     urgent = [model for model in able if model.urgent]
     if urgent:
         return min(urgent, key=lambda model: model.since)
@@ -137,6 +151,26 @@ def choose(models: Sequence[Model], device: Device, now: float) -> Model | None:
     return min(resident, key=lambda model: model.since)
 
 
+def _is_able(model: Model, device: Device, now: float) -> bool:
+    """Whether it could be resident now; what can never be is to be refused, and counts as able."""
+    if model.state == "ready":
+        return True
+    return model.retry_at <= now and (model.memory_mb <= device.room_mb or model.memory_mb > device.budget_mb)
+
+
+def _too_much(models: Sequence[Model], device: Device) -> list[Model]:
+    """Who must go because the device's room has shrunk: pinned ones last."""
+    if device.room_mb >= device.budget_mb:
+        return []
+    over = sum(model.memory_mb for model in models if model.state == "ready") - device.room_mb
+    leaving = []
+    for model in sorted((m for m in models if m.state == "ready"), key=lambda m: (m.pin, m.idle_since)):
+        if over > 0 or device.withdrawn:
+            leaving.append(model)
+            over -= model.memory_mb
+    return leaving
+
+
 def _is_due(challenger: Model, models: Sequence[Model], device: Device, now: float) -> bool:
     """Whether a model that is not resident has waited through what its loading costs."""
     if challenger.state == "ready":
@@ -147,7 +181,7 @@ def _is_due(challenger: Model, models: Sequence[Model], device: Device, now: flo
 def change_cost(model: Model, models: Sequence[Model], device: Device) -> float:
     """Seconds of loading that a change to the model costs: its own, and later that of those that leave amid work."""
     others = [other for other in models if other.state == "ready" and other.name != model.name]
-    leaving = _leaving(model, others, device.budget_mb)
+    leaving = _leaving(model, others, device.room_mb)
     return model.load_seconds + sum(other.load_seconds for other in leaving if other.waiting)
 
 
@@ -157,7 +191,7 @@ def serve(model: Model, models: Sequence[Model], device: Device) -> list[Action]
     pinned = sum(other.memory_mb for other in others if other.pin)
     if model.state != "ready" and model.memory_mb + pinned > device.budget_mb:
         return [Refuse(model.name, _never_fits(model, device, pinned))]
-    leaving = _leaving(model, others, device.budget_mb)
+    leaving = _leaving(model, others, device.room_mb)
     if leaving:
         return [Unload(other.name, f"room for {model.name}") for other in leaving]
     return [Run(model.name) if model.state == "ready" else Load(model.name)]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from hooks.model import Device, ModelSpec
 from host.leasing import policy
+from host.leasing.costs import Cost, CostKey, Costs
 
 
 @dataclass(slots=True)
@@ -18,9 +19,11 @@ class Slot:
     the ladder after an out-of-memory: 0 not at all, 1 the device for itself, 2 on the CPU.
     """
 
+    name: str
     spec: ModelSpec
     home: Device
     device: Device
+    costs: Costs
     state: policy.State = "unloaded"
     waiting: int = 0
     urgent: int = 0
@@ -28,16 +31,24 @@ class Slot:
     served: float = 0.0
     idle_since: float = 0.0
     retry_at: float = 0.0
-    load_seconds: float | None = None
-    measured_mb: float | None = None
     rung: int = 0
     dismissed: bool = False
     loading: asyncio.Task[None] | None = None
 
     @property
+    def cost_key(self) -> CostKey:
+        """Under which its costs are noted, as it is now."""
+        return CostKey(self.name, "", self.device.name)
+
+    @property
+    def cost(self) -> Cost:
+        """What was measured of it, as it is now."""
+        return self.costs.of(self.cost_key)
+
+    @property
     def memory_mb(self) -> float:
         """The best known footprint; what fitted its device once is never taken for too large to be loaded again."""
-        known = self.measured_mb or self.spec.memory_mb
+        known = self.cost.memory_mb or self.spec.memory_mb
         return min(known, self.device.memory_mb) if self.spec.memory_mb <= self.device.memory_mb else known
 
 

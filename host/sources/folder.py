@@ -1,9 +1,9 @@
 """A watched folder. Notifications only say that something happened; scans find what is there.
 
-    unknown → settling → ready → taking → acknowledged (removed, moved to done/, or kept)
-                  ↑__________________| changed while it was read
-    an inbox:  watching ⇄ paused (its folder is missing, or cannot be read) : an alarm, and it resumes by itself
-    a file that was committed and cannot be removed is stuck: an alarm, and its removal alone is tried again
+unknown → settling → ready → taking → acknowledged (removed, moved to done/, or kept)
+              ↑__________________| changed while it was read
+an inbox:  watching ⇄ paused (its folder is missing, or cannot be read) : an alarm, and it resumes by itself
+a file that was committed and cannot be removed is stuck: an alarm, and its removal alone is tried again
 """
 
 from __future__ import annotations

@@ -29,7 +29,9 @@ def test_mqtt_is_off_unless_a_broker_is_set(tmp_path):
     assert loaded(tmp_path, "").broker is None
 
 
-@pytest.mark.parametrize("broker", ["mqtt://localhost", "mqtt://127.0.0.1:1884", "mqtt://[::1]", "mqtts://broker.example"])
+@pytest.mark.parametrize(
+    "broker", ["mqtt://localhost", "mqtt://127.0.0.1:1884", "mqtt://[::1]", "mqtts://broker.example"]
+)
 def test_plain_text_on_this_machine_and_tls_anywhere_are_taken(tmp_path, broker):
     address = loaded(tmp_path, f'[mqtt]\nbroker = "{broker}"').address
     assert address.port == (8883 if address.tls else 1884 if "1884" in broker else 1883)
@@ -58,7 +60,7 @@ def test_qos_2_is_refused_with_the_reason(problem):
         ('client_id = "a b"', "client_id"),
         ('[[mqtt.subscribe]]\ntopic = "a/#/b"', "the last level"),
         ('[[mqtt.subscribe]]\ntopic = "a"\nqos = 3', "qos"),
-        ('[[mqtt.subscribe]]\nqos = 1', "`mqtt.subscribe.topic` is missing"),
+        ("[[mqtt.subscribe]]\nqos = 1", "`mqtt.subscribe.topic` is missing"),
     ],
 )
 def test_each_mistake_is_told_where_it_stands(problem, text, words):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,8 @@ import pytest
 from hooks.model import Device, ModelSpec
 from host.errors import JournalError
 from host.journal import Statement, open_journal
-from host.leasing.leases import Leases, LoadError
+from host.leasing.costs import Cost, CostKey, Costs
+from host.leasing.leases import Leases, LoadError, Transition
 from host.leasing.slots import place
 from tests.until import until
 
@@ -142,10 +143,14 @@ def spec(memory_mb: int = 400, device: str = "cpu", **facts) -> ModelSpec:
 
 @contextlib.asynccontextmanager
 async def scene(
-    *, devices: list[Device] | None = None, history: History | None = None, **specs: ModelSpec
+    *,
+    devices: list[Device] | None = None,
+    history: History | None = None,
+    costs: Costs | None = None,
+    **specs: ModelSpec,
 ) -> AsyncIterator[Scene]:
     clock, effects, history = Clock(), Recorder(), history or History()
-    leases = Leases(devices or DEVICES, history, clock)  # type: ignore[arg-type]  # all that it uses of a journal
+    leases = Leases(devices or DEVICES, history, clock, costs=costs)  # type: ignore[arg-type]  # all that it uses of a journal
     for name, one in specs.items():
         leases.add(name, one)
         effects.answer(f"run {name}", lambda name=name: leases.demand(name, 0, 0, 0.0))
@@ -379,6 +384,74 @@ async def test_a_model_that_must_have_the_gpu_is_not_moved():
         assert now.leases.relieve("a") is None
 
 
+# -- devices that are not all ours, and who looks on -------------------------------------------------------------------
+
+
+async def test_a_device_that_is_withdrawn_is_left_and_its_work_waits():
+    async with scene(a=spec(), b=spec(pin=True)) as now:
+        await now.wants("b", jobs=1)
+        await now.wants("a", jobs=1)
+        now.leases.withdraw("cpu", "somebody plays")
+        assert sorted(await now.until_quiet()) == ["unload a", "unload b"]
+        assert now.leases.withdrawn("cpu") == "somebody plays"
+        assert await now.wants("a", jobs=1) == []
+        now.leases.restore("cpu")
+        now.effects.answer("run a", lambda: now.leases.demand("a", 0, 0, 0.0))
+        assert await now.until_quiet() == ["load a", "run a"]
+
+
+async def test_a_device_that_is_withdrawn_amid_a_batch_is_left_after_it():
+    async with scene(a=spec()) as now:
+        done = now.effects.hold("run a")
+        await now.wants("a", jobs=1)
+        now.leases.withdraw("cpu", "somebody plays")
+        assert await now.until_quiet() == []
+        done.set()
+        assert await now.until_quiet() == ["unload a"]
+
+
+async def test_what_no_longer_fits_a_limit_leaves_and_what_needs_more_waits_for_its_end():
+    async with scene(a=spec(400), b=spec(500)) as now:
+        await now.wants("b", jobs=1)
+        now.clock.now += 1
+        await now.wants("a", jobs=1)
+        now.leases.limit("cpu", 450)
+        assert await now.until_quiet() == ["unload b"]
+        assert await now.wants("b", jobs=1) == []
+        now.leases.limit("cpu", None)
+        now.effects.answer("run b", lambda: now.leases.demand("b", 0, 0, 0.0))
+        assert await now.until_quiet() == ["load b", "run b"]
+
+
+async def test_an_observer_is_told_of_each_state_with_the_reason_and_the_lease():
+    async with scene(a=spec()) as now:
+        seen: list[Transition] = []
+        now.leases.on_transition = seen.append
+        await now.wants("a", jobs=1)
+        await now.later(300)
+    assert [(one.before, one.after, one.fence) for one in seen] == [
+        ("unloaded", "loading", 1),
+        ("loading", "ready", 1),
+        ("ready", "busy", 1),
+        ("busy", "ready", 1),
+        ("ready", "unloading", 1),
+        ("unloading", "unloaded", 1),
+    ]
+    assert (seen[-1].model, seen[-1].device, seen[-1].memory_mb, seen[-1].reason) == ("a", "cpu", 400, "idle")
+
+
+async def test_measured_costs_are_told_and_what_is_remembered_counts():
+    costs = Costs()
+    told: list[tuple[CostKey, Cost]] = []
+    costs.on_change = lambda key, cost: told.append((key, replace(cost)))
+    costs.remember(CostKey("b", "", "cpu"), Cost(memory_mb=900))
+    async with scene(costs=costs, a=spec(100), b=spec(100)) as now:
+        now.effects.peaks["a"] = 150.0
+        await now.wants("a", jobs=1)
+        assert told == [(CostKey("a", "", "cpu"), Cost(None, 0.0)), (CostKey("a", "", "cpu"), Cost(150.0, 0.0))]
+        assert await now.wants("b", jobs=1) == ["unload a", "load b", "run b"], "it is known to need more"
+
+
 # -- closing ---------------------------------------------------------------------------------------------------------
 
 
@@ -526,7 +599,7 @@ async def test_the_peak_that_was_seen_replaces_the_declared_footprint():
         await now.wants("b", jobs=1)
         now.effects.peaks["a"] = 700.0
         await now.wants("a", jobs=1)
-        assert now.leases.slots["a"].measured_mb == 700.0
+        assert now.leases.slots["a"].cost.memory_mb == 700.0
         now.effects.answer("run a", lambda: now.leases.demand("a", 0, 0, 0.0))
         assert await now.wants("a", jobs=1) == ["unload b", "run a"], "together they are over the budget by now"
 
