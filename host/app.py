@@ -27,6 +27,7 @@ from host.errors import JournalError
 from host.intake import Accepted, Intake, Refused, Unsettled
 from host.journal import Journal, open_journal
 from host.leasing.devices import find_devices
+from host.leasing.history import History
 from host.leasing.leases import Leases
 from host.library import Library
 from host.lock import HostLock
@@ -79,7 +80,9 @@ class App(Questions):
     ) -> None:
         self._observe = observe
         self._writer = writer
-        leases = Leases(find_devices(config.devices), journal, record=not read_only)
+        leases = Leases(find_devices(config.devices))
+        models = {name: plugin.spec.name for name, plugin in registry.usable.items()}
+        self.history = None if read_only else History(journal, leases, models, config.devices.history_days)
         dispatcher = Dispatcher(registry.usable.values(), journal, library, leases, config.jobs, scratch, observe)
         routes = Routes(config.routes, registry.hooks_of_plugins())
         self.intake = Intake(journal, library, routes, registry.identify, observe)
@@ -194,13 +197,19 @@ class App(Questions):
             await self._open_publisher()
         if self.publisher is not None and self.running_pid is not None:
             helpers.append(tasks.create_task(self.publisher.run(), name="publisher"))
-        leases = tasks.create_task(self.leases.run(self.dispatcher), name="leases")
+        last_fence = 0
+        if self.history is not None:
+            last_fence = await self.history.open()
+            helpers.append(tasks.create_task(self.history.run(), name="lease-history"))
+        leases = tasks.create_task(self.leases.run(self.dispatcher, last_fence), name="leases")
         try:
             yield
         finally:
             self.leases.close()
             await leases
             await self.dispatcher.settle()
+            if self.history is not None:
+                await self.history.settle()
             if not self.read_only:
                 await self._delivered()
             for task in helpers:

@@ -76,15 +76,23 @@ class Journal:
 
     async def write(self, *statements: Statement) -> None:
         """Commit the statements in order, all or none; returns when they are on the disk."""
+        await self.submit(*statements)
+
+    def submit(self, *statements: Statement) -> asyncio.Future[None]:
+        """Have the statements committed after all that was submitted before, without waiting for it.
+
+        The future is done when they are on the disk, and has a JournalError when they were refused.
+        """
+        committed = asyncio.get_running_loop().create_future()
         size = sum(len(statement.rows) for statement in statements)
         if size == 0:
-            return
-        if self._ended:
-            raise self._closed()
-        unit = _Unit(statements, size, asyncio.get_running_loop().create_future())
-        self._pending.append(unit)
-        self._wake.set()
-        await unit.committed
+            committed.set_result(None)
+        elif self._ended:
+            committed.set_exception(self._closed())
+        else:
+            self._pending.append(_Unit(statements, size, committed))
+            self._wake.set()
+        return committed
 
     async def rows(self, name: str, **parameters: Any) -> list[Row]:
         """All rows of a named query, of the last committed state."""

@@ -53,6 +53,7 @@ Folder = Annotated[Path, AfterValidator(_absolute)]
 Name = Annotated[str, Field(pattern=r"^[^/\x00-\x1f\x7f]+$", max_length=100), AfterValidator(_usable_as_folder)]
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Days = Annotated[float, Field(gt=0, le=3650, allow_inf_nan=False)]
 Period = Annotated[float, Field(ge=0.1, allow_inf_nan=False)]
 
 # Defaults that must go through validation stand as the file would state them: only then are they taken from its folder.
@@ -140,6 +141,9 @@ class Devices(Section):
     )
     threads: Count | None = Field(
         default=None, description="Threads of a model on the CPU; as many as there are cores when it is not set."
+    )
+    history_days: Days = Field(
+        default=7.0, description="Days for which it is kept who computed and what was in memory when."
     )
 
 

@@ -24,8 +24,6 @@ from functools import partial
 from typing import Protocol
 
 from hooks.model import Device, ModelSpec
-from host.errors import JournalError
-from host.journal import Journal, Statement
 from host.leasing import policy
 from host.leasing.costs import Costs
 from host.leasing.slots import Slot, place
@@ -57,9 +55,6 @@ class Effects(Protocol):
     async def refuse(self, model: str, reason: str) -> None:
         """Fail what waits for the model."""
 
-    def pid(self, model: str) -> int:
-        """The process id of the model's worker."""
-
     def peak_mb(self, model: str) -> float | None:
         """The most memory that the model's worker has had, in MB; None where that is not measured."""
 
@@ -71,7 +66,6 @@ class Turn:
     fence: int
     model: str
     began: float
-    recorded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,18 +99,15 @@ class Leases:
     def __init__(
         self,
         devices: Sequence[Device],
-        journal: Journal,
         clock: Callable[[], float] = time.monotonic,
         *,
         costs: Costs | None = None,
-        record: bool = True,
     ) -> None:
         self.costs = costs or Costs()
         self.on_transition: Callable[[Transition], None] = lambda transition: None
+        self.on_room: Callable[[str], None] = lambda device: None
         self._grounds = {device.name: _Ground(device) for device in devices}
         self._slots: dict[str, Slot] = {}
-        self._journal = journal
-        self._record_them = record
         self._clock = clock
         self._changed = asyncio.Event()
         self._fence = 0
@@ -172,12 +163,12 @@ class Leases:
     def withdraw(self, device: str, reason: str) -> None:
         """Have everything leave a device, after the batch that runs, and nothing come, until `restore`. Work waits."""
         self._grounds[device].withdrawn = reason
-        self._changed.set()
+        self._room_changed(device)
 
     def restore(self, device: str) -> None:
         """Use a device again."""
         self._grounds[device].withdrawn = ""
-        self._changed.set()
+        self._room_changed(device)
 
     def withdrawn(self, device: str) -> str:
         """Why nothing may be on a device now; empty for one that is in use."""
@@ -186,6 +177,15 @@ class Leases:
     def limit(self, device: str, memory_mb: float | None) -> None:
         """Say how much of a device may be used for now (None: all). What is over that leaves; what needs more waits."""
         self._grounds[device].limit_mb = memory_mb
+        self._room_changed(device)
+
+    def budget_mb(self, device: str) -> float:
+        """How much of a device may be used now, were it not withdrawn."""
+        ground = self._grounds[device]
+        return ground.device.memory_mb if ground.limit_mb is None else min(ground.limit_mb, ground.device.memory_mb)
+
+    def _room_changed(self, device: str) -> None:
+        self.on_room(device)
         self._changed.set()
 
     def lost(self, model: str) -> None:
@@ -231,12 +231,13 @@ class Leases:
 
     # -- deciding ----------------------------------------------------------------------------------------------------
 
-    async def run(self, effects: Effects) -> None:
-        """Decide and act until `close`; when it ends, no worker is left, and it may be run again."""
+    async def run(self, effects: Effects, last_fence: int = 0) -> None:
+        """Decide and act until `close`; when it ends, no worker is left, and it may be run again.
+
+        `last_fence` is the highest fencing number that was ever given out.
+        """
         self._effects, self._closing = effects, False
-        row = await self._journal.row("last_fence")
-        self._fence = row["fence"] if row else 0
-        await self._note(Statement("close_leases", [{"released": time.time()}]))
+        self._fence = max(self._fence, last_fence)
         async with asyncio.TaskGroup() as self._tasks:
             while not (self._closing and all(slot.state == "unloaded" for slot in self._slots.values())):
                 self._changed.clear()
@@ -307,9 +308,7 @@ class Leases:
 
     async def _run(self, model: str, slot: Slot, turn: Turn) -> None:
         rung = slot.rung
-        async with asyncio.TaskGroup() as records:
-            records.create_task(self._record(turn, slot.device), name=f"record-{model}")
-            alive = await self._need().run_batch(model, turn.fence)
+        alive = await self._need().run_batch(model, turn.fence)
         slot.served = slot.idle_since = self._clock()
         self.costs.used(slot.cost_key, self._need().peak_mb(model) or 0.0)
         if slot.rung <= rung:  # no further step was taken: what needed the last one is done
@@ -340,7 +339,7 @@ class Leases:
         ground = self._grounds[slot.device.name]
         self._enter(model, slot, "unloaded", reason)
         if ground.turn is not None and ground.turn.model == model:
-            self._release(ground, reason)
+            ground.turn = None
         slot.device = self._target(slot)
 
     def _enter(self, model: str, slot: Slot, state: policy.State, reason: str) -> None:
@@ -368,34 +367,9 @@ class Leases:
         ground = self._grounds[slot.device.name]
         if ground.turn is not None and ground.turn.model == model:
             return ground.turn
-        self._release(ground, f"turn of {model}")
         self._fence += 1
         ground.turn = Turn(self._fence, model, self._clock())
         return ground.turn
-
-    async def _record(self, turn: Turn, device: Device) -> None:
-        """Write a lease down, once; its worker has a process id by now."""
-        if not turn.recorded:
-            turn.recorded = True
-            row = {"fence": turn.fence, "device": device.name, "model": turn.model, "granted": time.time()}
-            await self._note(Statement("grant_lease", [{**row, "pid": self._need().pid(turn.model)}]))
-
-    def _release(self, ground: _Ground, reason: str) -> None:
-        turn, ground.turn = ground.turn, None
-        if turn is not None and turn.recorded:
-            row = {"fence": turn.fence, "released": time.time(), "reason": reason}
-            self._spawn(self._note(Statement("release_lease", [row])), "release-lease")
-
-    async def _note(self, statement: Statement) -> None:
-        """The history of the leases holds nothing up: on a full disk it has gaps, and the results wait."""
-        if not self._record_them:
-            return
-        try:
-            await self._journal.write(statement)
-        except JournalError as error:
-            if not error.passing:
-                raise
-            log.warning("a lease is not recorded", reason=str(error))
 
     # -- what the policy sees ----------------------------------------------------------------------------------------
 

@@ -192,13 +192,84 @@ SELECT vector FROM embeddings WHERE event_id = :event_id AND space = :space LIMI
 SELECT coalesce(max(fence), 0) AS fence FROM leases;
 
 -- name: grant_lease
-INSERT INTO leases (fence, device, model, pid, granted) VALUES (:fence, :device, :model, :pid, :granted);
+INSERT INTO leases (fence, device, plugin, model, granted) VALUES (:fence, :device, :plugin, :model, :granted);
 
 -- name: release_lease
-UPDATE leases SET released = :released, reason = :reason WHERE fence = :fence;
+UPDATE leases SET released = :released, reason = :reason, memory_mb = :memory_mb WHERE fence = :fence;
 
 -- name: close_leases
 UPDATE leases SET released = :released, reason = 'the host ended' WHERE released IS NULL;
+
+-- name: begin_residency
+INSERT INTO residencies (fence, device, plugin, model, memory_mb, loading)
+VALUES (:fence, :device, :plugin, :model, :memory_mb, :loading);
+
+-- name: loaded
+UPDATE residencies SET loaded = :loaded WHERE fence = :fence;
+
+-- name: measured
+UPDATE residencies SET memory_mb = :memory_mb WHERE fence = :fence;
+
+-- name: leaving
+UPDATE residencies SET leaving = :leaving, reason = :reason WHERE fence = :fence;
+
+-- name: gone
+UPDATE residencies SET gone = :gone, reason = :reason WHERE fence = :fence;
+
+-- name: close_residencies
+UPDATE residencies SET gone = :gone, reason = 'the host ended' WHERE gone IS NULL;
+
+-- name: insert_work
+INSERT INTO work_spans (device, plugin, began, ended, batches) VALUES (:device, :plugin, :began, :ended, :batches);
+
+-- name: insert_device_state
+INSERT INTO device_states (device, kind, budget_mb, withdrawn, at) VALUES (:device, :kind, :budget_mb, :withdrawn, :at);
+
+-- name: forget_leases
+-- Some at a time, so that no commit is long; never the last one, whose fencing number the next one follows.
+DELETE FROM leases WHERE fence IN (
+    SELECT fence FROM leases WHERE released < :before AND fence < (SELECT max(fence) FROM leases)
+    ORDER BY released LIMIT :limit
+);
+
+-- name: forget_residencies
+DELETE FROM residencies WHERE fence IN (
+    SELECT fence FROM residencies WHERE gone < :before ORDER BY gone LIMIT :limit
+);
+
+-- name: forget_work
+DELETE FROM work_spans WHERE id IN (SELECT id FROM work_spans WHERE ended < :before ORDER BY ended LIMIT :limit);
+
+-- name: forget_device_states
+-- The last one before the time still holds after it.
+DELETE FROM device_states
+WHERE at < :before AND id NOT IN (SELECT max(id) FROM device_states WHERE at < :before GROUP BY device);
+
+-- name: residents
+SELECT * FROM residencies WHERE gone IS NULL ORDER BY loading;
+
+-- name: residencies
+SELECT * FROM residencies WHERE gone IS NULL OR gone >= :since ORDER BY loading;
+
+-- name: departures
+SELECT * FROM residencies WHERE device = :device AND gone IS NOT NULL ORDER BY gone DESC LIMIT :limit;
+
+-- name: work_since
+SELECT * FROM work_spans WHERE ended >= :since ORDER BY began;
+
+-- name: device_states
+SELECT * FROM device_states
+WHERE at >= :since OR id IN (SELECT max(id) FROM device_states WHERE at < :since GROUP BY device) ORDER BY id;
+
+-- name: last_leased
+-- The last moment at which anything is known of any lease.
+SELECT max(at) AS at FROM (
+    SELECT max(granted) AS at FROM leases UNION ALL SELECT max(released) FROM leases
+    UNION ALL SELECT max(gone) FROM residencies
+);
+
+-- name: oldest_queued
+SELECT queued FROM jobs WHERE plugin = :plugin AND state = 'queued' ORDER BY seq LIMIT 1;
 
 -- name: model_file
 SELECT mark, sha256 FROM model_files WHERE path = :path;

@@ -154,7 +154,7 @@ def plugin(name: str, **spec: Any) -> Plugin:
 @contextlib.asynccontextmanager
 async def at_work(journal: Journal, library: Library, *plugins: Plugin) -> AsyncIterator[Desk]:
     FakeWorker.behaviours = {one.name: Behaviour() for one in plugins}
-    leases = Leases(DEVICES, journal)
+    leases = Leases(DEVICES)
     scratch = journal.path.parent / "scratch"
     dispatcher = Dispatcher(plugins, journal, library, leases, Jobs(attempts=3, backoff=(0.01, 0.02)), scratch)
     desk = Desk(journal, library, leases, dispatcher, FakeWorker.behaviours)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Any
 
 from hooks.model import Device, ModelSpec
 from host.leasing.leases import Leases
@@ -35,16 +34,6 @@ class Outcome:
         """The 99th percentile of all waits."""
         waits = sorted(self.waits + self.urgent_waits)
         return waits[int(len(waits) * 0.99)]
-
-
-class NoJournal:
-    """A journal that keeps nothing: the history is not what is measured."""
-
-    async def row(self, name: str, **parameters: Any) -> None:
-        return None
-
-    async def write(self, *statements: Any) -> None:
-        return None
 
 
 class FakeWorkers:
@@ -90,9 +79,6 @@ class FakeWorkers:
     async def refuse(self, model: str, reason: str) -> None:
         raise RuntimeError(reason)
 
-    def pid(self, model: str) -> int:
-        return 1
-
     def peak_mb(self, model: str) -> float | None:
         return None
 
@@ -103,7 +89,7 @@ async def ours(trace: Trace) -> Outcome:
     budgets = enumerate(trace.budgets_mb)
     gpus = [Device(name=f"gpu{index}", kind="gpu", memory_mb=budget, index=index) for index, budget in budgets]
     cpu = Device(name="cpu", kind="cpu", memory_mb=0)
-    leases = Leases([cpu, *gpus], NoJournal(), loop.time)  # type: ignore[arg-type]  # it reads and writes no more
+    leases = Leases([cpu, *gpus], loop.time)
     for model in trace.models:
         leases.add(model.name, ModelSpec(name=model.name, memory_mb=model.memory_mb, device="gpu", keep_alive=1e9))
     workers = FakeWorkers(trace, leases)

@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import pytest
 
 from hooks.model import Device, ModelSpec
-from host.errors import JournalError
-from host.journal import Statement, open_journal
 from host.leasing.costs import Cost, CostKey, Costs
 from host.leasing.leases import Leases, LoadError, Transition
 from host.leasing.slots import place
@@ -30,36 +27,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
-
-
-@dataclass
-class History:
-    """A journal that keeps the leases in memory, and may be full."""
-
-    rows: dict[int, dict] = field(default_factory=dict)
-    full: bool = False
-
-    async def row(self, name: str) -> dict:
-        assert name == "last_fence"
-        return {"fence": max(self.rows, default=0)}
-
-    async def write(self, *statements: Statement) -> None:
-        if self.full:
-            raise JournalError("The disk is full.", passing=True)
-        for statement in statements:
-            for row in statement.rows:
-                self.apply(statement.name, dict(row))
-
-    def apply(self, name: str, row: dict) -> None:
-        if name == "grant_lease":
-            assert row["fence"] not in self.rows, "a fencing number was used twice"
-            self.rows[row["fence"]] = {**row, "released": None}
-        elif name == "release_lease":
-            self.rows.get(row["fence"], {}).update(row)
-        else:
-            assert name == "close_leases"
-            for one in self.rows.values():
-                one["released"] = one["released"] or row["released"]
 
 
 class Recorder:
@@ -101,9 +68,6 @@ class Recorder:
     async def refuse(self, model: str, reason: str) -> None:
         await self._do(f"refuse {model}: {reason}")
 
-    def pid(self, model: str) -> int:
-        return 4000 + len(model)
-
     def peak_mb(self, model: str) -> float | None:
         return self.peaks.get(model)
 
@@ -115,7 +79,7 @@ class Scene:
     leases: Leases
     effects: Recorder
     clock: Clock
-    history: History
+    told: list[Transition]
 
     async def wants(self, model: str, jobs: int = 0, urgent: int = 0, waited: float = 0.0) -> list[str]:
         """Say what a model wants, and see what is done about it until all is quiet."""
@@ -145,17 +109,17 @@ def spec(memory_mb: int = 400, device: str = "cpu", **facts) -> ModelSpec:
 async def scene(
     *,
     devices: list[Device] | None = None,
-    history: History | None = None,
     costs: Costs | None = None,
     **specs: ModelSpec,
 ) -> AsyncIterator[Scene]:
-    clock, effects, history = Clock(), Recorder(), history or History()
-    leases = Leases(devices or DEVICES, history, clock, costs=costs)  # type: ignore[arg-type]  # all that it uses of a journal
+    clock, effects, told = Clock(), Recorder(), []
+    leases = Leases(devices or DEVICES, clock, costs=costs)
+    leases.on_transition = told.append
     for name, one in specs.items():
         leases.add(name, one)
         effects.answer(f"run {name}", lambda name=name: leases.demand(name, 0, 0, 0.0))
     running = asyncio.create_task(leases.run(effects))
-    one = Scene(leases, effects, clock, history)
+    one = Scene(leases, effects, clock, told)
     await one.until_quiet()
     try:
         yield one
@@ -165,7 +129,7 @@ async def scene(
             gate.set()
         await running
         assert {slot.state for slot in leases.slots.values()} <= {"unloaded"}, "something is left resident"
-        assert all(row["released"] for row in history.rows.values()), "a lease is left open"
+        assert not any(leases.turn_on(device.name) for device in leases.devices), "a lease is left open"
 
 
 # -- states ----------------------------------------------------------------------------------------------------------
@@ -310,8 +274,7 @@ async def test_a_worker_that_dies_while_idle_is_noticed_and_cleared_away():
         now.leases.lost("a")
         assert await now.until_quiet() == ["unload a"]
         assert now.state("a") == "unloaded"
-        (lease,) = now.history.rows.values()
-        assert lease["reason"] == "its worker ended by itself"
+        assert now.told[-1].reason == "its worker ended by itself"
 
 
 async def test_a_death_at_work_is_left_to_the_work():
@@ -425,11 +388,9 @@ async def test_what_no_longer_fits_a_limit_leaves_and_what_needs_more_waits_for_
 
 async def test_an_observer_is_told_of_each_state_with_the_reason_and_the_lease():
     async with scene(a=spec()) as now:
-        seen: list[Transition] = []
-        now.leases.on_transition = seen.append
         await now.wants("a", jobs=1)
         await now.later(300)
-    assert [(one.before, one.after, one.fence) for one in seen] == [
+    assert [(one.before, one.after, one.fence) for one in now.told] == [
         ("unloaded", "loading", 1),
         ("loading", "ready", 1),
         ("ready", "busy", 1),
@@ -437,7 +398,8 @@ async def test_an_observer_is_told_of_each_state_with_the_reason_and_the_lease()
         ("ready", "unloading", 1),
         ("unloading", "unloaded", 1),
     ]
-    assert (seen[-1].model, seen[-1].device, seen[-1].memory_mb, seen[-1].reason) == ("a", "cpu", 400, "idle")
+    last = now.told[-1]
+    assert (last.model, last.device, last.memory_mb, last.reason) == ("a", "cpu", 400, "idle")
 
 
 async def test_measured_costs_are_told_and_what_is_remembered_counts():
@@ -491,8 +453,7 @@ async def test_pinned_models_leave_with_the_host():
 
 
 async def test_leases_that_ended_can_be_run_again():
-    history = History()
-    leases = Leases(DEVICES, history, Clock())  # type: ignore[arg-type]
+    leases = Leases(DEVICES, Clock())
     leases.add("a", spec())
     effects = Recorder()
     for _ in range(2):
@@ -516,10 +477,6 @@ async def test_a_lease_is_one_turn_and_a_change_is_a_new_one():
             now.effects.answer(f"run {model}", lambda model=model: now.leases.demand(model, 0, 0, 0.0))
             await now.wants(model, jobs=1)
         assert now.effects.fences == [1, 1, 2, 3]
-        assert [(row["model"], row["reason"]) for row in now.history.rows.values() if row["released"]] == [
-            ("a", "turn of b"),
-            ("b", "turn of a"),
-        ]
 
 
 async def test_only_the_turn_in_force_is_current():
@@ -529,69 +486,6 @@ async def test_only_the_turn_in_force_is_current():
         assert now.leases.is_current("b", 2)
         assert not now.leases.is_current("a", 1)
         assert not now.leases.is_current("b", 1)
-
-
-async def test_fencing_numbers_go_on_growing_over_restarts():
-    history = History()
-    fences = []
-    for _ in range(3):
-        async with scene(history=history, a=spec()) as now:
-            await now.wants("a", jobs=1)
-            fences += now.effects.fences
-    assert fences == [1, 2, 3]
-
-
-async def test_leases_that_a_crash_left_open_are_closed_at_the_next_start():
-    history = History({7: {"fence": 7, "device": "cpu", "model": "a", "granted": 1.0, "released": None}})
-    async with scene(history=history, a=spec()) as now:
-        assert now.history.rows[7]["released"]
-        await now.wants("a", jobs=1)
-        assert now.effects.fences == [8]
-
-
-async def test_a_full_disk_costs_the_history_and_not_the_work():
-    async with scene(a=spec()) as now:
-        now.history.full = True
-        assert await now.wants("a", jobs=1) == ["load a", "run a"]
-        now.history.full = False
-
-
-async def test_what_was_only_opened_to_read_writes_no_leases():
-    history = History()
-    leases = Leases(DEVICES, history, Clock(), record=False)  # type: ignore[arg-type]
-    leases.add("a", spec())
-    effects = Recorder()
-    effects.answer("run a", leases.close)
-    running = asyncio.create_task(leases.run(effects))
-    await asyncio.sleep(0)
-    leases.demand("a", 1, 0, 0.0)
-    await running
-    assert effects.calls == ["on cpu", "load a", "run a", "unload a"]
-    assert history.rows == {}
-
-
-async def test_the_history_in_the_journal_says_who_computed_where_and_why_it_ended(tmp_path: Path):
-    async with open_journal(tmp_path / "journal.db") as journal:
-        writer = asyncio.create_task(journal.run_writer())
-        leases = Leases(DEVICES, journal, Clock())
-        effects = Recorder()
-        for name in ("a", "small"):
-            leases.add(name, spec(10, "none" if name == "small" else "cpu"))
-        effects.answer("run a", lambda: leases.demand("a", 0, 0, 0.0))
-        effects.answer("run small", leases.close)
-        running = asyncio.create_task(leases.run(effects))
-        leases.demand("a", 1, 0, 0.0)
-        await until(lambda: "run a" in effects.calls)
-        leases.demand("small", 1, 0, 0.0)
-        await running
-        cursor = await journal._reader.execute("SELECT model, device, pid, reason, released FROM leases ORDER BY fence")
-        rows = [tuple(row) for row in await cursor.fetchall()]
-        writer.cancel()
-    assert [row[:4] for row in rows] == [
-        ("a", "cpu", 4001, "the host ends"),
-        ("small", "light", 4005, "the host ends"),
-    ]
-    assert all(row[4] for row in rows)
 
 
 async def test_the_peak_that_was_seen_replaces_the_declared_footprint():
