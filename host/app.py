@@ -82,7 +82,7 @@ class App(Questions):
         self._writer = writer
         leases = Leases(find_devices(config.devices))
         models = {name: plugin.spec.name for name, plugin in registry.usable.items()}
-        self.history = None if read_only else History(journal, leases, models, config.devices.history_days)
+        history = None if read_only else History(journal, leases, models, config.devices.history_days)
         dispatcher = Dispatcher(registry.usable.values(), journal, library, leases, config.jobs, scratch, observe)
         routes = Routes(config.routes, registry.hooks_of_plugins())
         self.intake = Intake(journal, library, routes, registry.identify, observe)
@@ -95,7 +95,9 @@ class App(Questions):
         self._stopping = asyncio.Event()
         self._workers_up = False
         search = Search(journal, config.paths.data / "index")
-        super().__init__(config, journal, library, registry, search, dispatcher, leases, sources, read_only=read_only)
+        super().__init__(
+            config, journal, library, registry, search, dispatcher, leases, history, sources, read_only=read_only
+        )
         self.publisher = self._publisher(scratch) if config.mqtt.broker and not read_only else None
 
     def _source(self, inbox: Inbox, config: Config, journal: Journal) -> FolderSource:

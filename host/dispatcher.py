@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
@@ -108,6 +109,15 @@ class Dispatcher:
     def running(self, plugin: str) -> dict[int, Job]:
         """The jobs of a plugin that are in a worker or being committed, by their number."""
         return self._queues[plugin].taken if plugin in self._queues else {}
+
+    def requests(self, plugin: str) -> int:
+        """How many requests that somebody waits for are not begun."""
+        return len(self._queues[plugin].urgent)
+
+    def waiting_since(self, plugin: str) -> float | None:
+        """When the first job that waits was queued, in seconds since 1970; None when none does."""
+        queue = self._queues[plugin]
+        return time.time() - queue.waited if len(queue) else None
 
     # -- its life ----------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+from host import lease_views
 from host.config import Config
 from host.dispatcher import Dispatcher
 from host.errors import NotFound, UsageError
@@ -18,6 +19,7 @@ from host.handover import event_payload
 from host.identify import HEAD, identify
 from host.intake import event_id_of
 from host.journal import Journal, Row, Statement
+from host.leasing.history import History
 from host.leasing.leases import Leases
 from host.library import Library
 from host.lookup import find_event, hash_of, path_of
@@ -26,7 +28,7 @@ from host.plugin_manager import Plugin, PluginRegistry
 from host.reports import event_facts, event_view, event_views, failure_view, job_counts, refusal_view
 from host.search import Search
 from host.sources.folder import FolderSource
-from host.views import EventView, Explanation, Hit, ModelView, PluginView, Status
+from host.views import EventView, Explanation, Hit, LeaseHistory, LeaseTable, ModelView, PluginView, Status
 
 RECENT = 5
 
@@ -43,6 +45,7 @@ class Questions:
         search: Search,
         dispatcher: Dispatcher,
         leases: Leases,
+        history: History | None,
         sources: Sequence[FolderSource],
         *,
         read_only: bool = False,
@@ -54,6 +57,7 @@ class Questions:
         self.search_index = search
         self.dispatcher = dispatcher
         self.leases = leases
+        self.history = history
         self.sources = sources
         self.read_only = read_only
         self.running_pid: int | None = None
@@ -96,6 +100,18 @@ class Questions:
     async def models(self) -> list[ModelView]:
         """All models of the enabled plugins."""
         return model_views(self.registry, self.leases, self.dispatcher)
+
+    async def lease_table(self) -> LeaseTable:
+        """Who computes where, what is resident and who waits."""
+        counts = queue_views(await self._job_counts(), self.registry, self.dispatcher)
+        facts = lease_views.Facts(self.journal, self.registry, self.dispatcher, self.leases, self.running_pid)
+        return await lease_views.lease_table(facts, {queue.plugin: queue.queued for queue in counts})
+
+    async def lease_history(self, hours: float) -> LeaseHistory:
+        """What was resident and who computed in the last hours."""
+        if self.history is not None:
+            await self.history.settle()
+        return await lease_views.lease_history(self.journal, hours)
 
     async def pause(self, paused: bool) -> bool:
         """Stop (or go on) giving work to models; what arrives is still taken in. Returns the new state."""

@@ -216,6 +216,111 @@ class ModelView(View):
     problem: str = ""
 
 
+class ResidentView(View):
+    """A model in a device's memory, in MB. `idle_since`: None while it works; `leaves`: None when nothing makes it."""
+
+    plugin: str
+    model: str
+    state: Literal["loading", "ready", "busy", "unloading"]
+    memory_mb: int
+    measured: bool
+    idle_since: float | None
+    leaves: float | None
+
+
+class WaitView(View):
+    """The jobs of a plugin that wait for a device, the requests that somebody waits for, since when the oldest does."""
+
+    plugin: str
+    model: str
+    jobs: int
+    urgent: int
+    since: float | None
+
+
+class DepartureView(View):
+    """A model that left a device, or could not be loaded there."""
+
+    plugin: str
+    model: str
+    memory_mb: int
+    at: float
+    reason: str
+
+
+class DeviceLeases(View):
+    """A device and its lease, memory in MB. `withdrawn` says why nothing may compute there now; empty when it may.
+
+    Of a host that does not run any more, `residents` are those that it had when it was killed.
+    """
+
+    name: str
+    kind: str
+    budget_mb: int
+    used_mb: int
+    free_mb: int
+    withdrawn: str
+    holder: str | None
+    fence: int
+    held_since: float | None
+    residents: list[ResidentView]
+    waiting: list[WaitView]
+    left: list[DepartureView]
+
+
+class LeaseTable(View):
+    """Who computes where, as of `at`; without a host (`running` is None), the last that the journal knows."""
+
+    running: int | None
+    paused: bool
+    at: float
+    devices: list[DeviceLeases]
+
+
+class ResidencyView(View):
+    """A worker's time in a device's memory; a time is None when that has not come."""
+
+    device: str
+    plugin: str
+    model: str
+    memory_mb: float
+    loading: float
+    loaded: float | None
+    leaving: float | None
+    gone: float | None
+    reason: str
+
+
+class WorkView(View):
+    """A time in which a model computed, batch after batch."""
+
+    device: str
+    plugin: str
+    began: float
+    ended: float
+    batches: int
+
+
+class DeviceMoment(View):
+    """What a device allowed from `at` on."""
+
+    device: str
+    kind: str
+    budget_mb: float
+    withdrawn: str
+    at: float
+
+
+class LeaseHistory(View):
+    """What was resident, who computed and what the devices allowed, from `since` to `until`."""
+
+    since: float
+    until: float
+    devices: list[DeviceMoment]
+    residencies: list[ResidencyView]
+    work: list[WorkView]
+
+
 class Check(View):
     """One line of `sensorium doctor`."""
 
@@ -254,6 +359,12 @@ class Service(Protocol):
 
     async def models(self) -> list[ModelView]:
         """All models of the enabled plugins."""
+
+    async def lease_table(self) -> LeaseTable:
+        """Who computes where, what is resident and who waits."""
+
+    async def lease_history(self, hours: float) -> LeaseHistory:
+        """What was resident and who computed in the last hours."""
 
     async def pause(self, paused: bool) -> bool:
         """Stop (or go on) giving work to models; what arrives is still taken in. Returns the new state."""

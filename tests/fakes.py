@@ -9,6 +9,9 @@ import re
 
 from host.errors import NotFound, UsageError
 from host.views import (
+    DepartureView,
+    DeviceLeases,
+    DeviceMoment,
     DeviceView,
     EventFacts,
     EventView,
@@ -18,13 +21,19 @@ from host.views import (
     InboxView,
     JobExplanation,
     JobFailure,
+    LeaseHistory,
+    LeaseTable,
     ModelView,
     PluginView,
     QueueView,
     RefusalView,
+    ResidencyView,
+    ResidentView,
     ResultView,
     Status,
     Submitted,
+    WaitView,
+    WorkView,
 )
 
 NOW = 1_790_000_000.0
@@ -39,6 +48,7 @@ class FakeService:
         self.refused: list[RefusalView] = []
         self.alarm = ""
         self.paused = False
+        self.withdrawn = ""
         self.unloaded: list[str | None] = []
         self.finish = asyncio.Event()
         self.finish.set()
@@ -169,6 +179,36 @@ class FakeService:
                 state="ready", pid=4712, waiting=3, batch=32, keep_alive=300.0,
             )
         ]  # fmt: skip
+
+    async def lease_table(self) -> LeaseTable:
+        clip = ResidentView(
+            plugin="clip", model="tiny", state="ready", memory_mb=612, measured=True, idle_since=NOW - 40,
+            leaves=NOW + 260,
+        )  # fmt: skip
+        device = DeviceLeases(
+            name="cpu", kind="cpu", budget_mb=8000, used_mb=612, free_mb=7388, withdrawn=self.withdrawn,
+            holder="clip", fence=3, held_since=NOW - 75, residents=[clip],
+            waiting=[
+                WaitView(plugin="clip", model="tiny", jobs=3, urgent=1, since=NOW - 12),
+                WaitView(plugin="phi", model="phi-3.5", jobs=20, urgent=0, since=NOW - 600),
+            ],
+            left=[DepartureView(plugin="blip", model="blip-2", memory_mb=1500, at=NOW - 60, reason="room for clip")],
+        )  # fmt: skip
+        return LeaseTable(running=self.running, paused=self.paused, at=NOW, devices=[device])
+
+    async def lease_history(self, hours: float) -> LeaseHistory:
+        since = NOW - hours * 3600
+        return LeaseHistory(
+            since=since, until=NOW,
+            devices=[DeviceMoment(device="cpu", kind="cpu", budget_mb=8000, withdrawn="", at=since - 60)],
+            residencies=[
+                ResidencyView(
+                    device="cpu", plugin="clip", model="tiny", memory_mb=612, loading=NOW - 300, loaded=NOW - 290,
+                    leaving=None, gone=None, reason="",
+                )
+            ],
+            work=[WorkView(device="cpu", plugin="clip", began=NOW - 290, ended=NOW - 200, batches=4)],
+        )  # fmt: skip
 
     async def pause(self, paused: bool) -> bool:
         if self.running is None:

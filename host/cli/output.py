@@ -28,8 +28,8 @@ Piece = str | tuple[str, str]  # plain, or with a style
 PIPE_WIDTH = 1000
 STYLES = {
     "done": "green", "ready": "green", "accepted": "green", "busy": "cyan", "running": "cyan", "queued": "yellow",
-    "settling": "yellow", "taking": "yellow", "paused": "yellow", "loading": "yellow", "failed": "red",
-    "refused": "red", "unknown": "red",
+    "settling": "yellow", "taking": "yellow", "paused": "yellow", "loading": "yellow", "unloading": "yellow",
+    "failed": "red", "refused": "red", "unknown": "red",
 }  # fmt: skip
 
 
@@ -139,13 +139,16 @@ def near(path: str) -> str:
 def ago(at: float, now: float | None = None) -> str:
     """How long ago, roughly; the date when it is more than a day."""
     seconds = (time.time() if now is None else now) - at
-    if seconds < 90:
-        return f"{max(0, seconds):.0f} s ago"
-    if seconds < 90 * 60:
-        return f"{seconds / 60:.0f} min ago"
     if seconds < 24 * 3600:
-        return f"{seconds / 3600:.0f} h ago"
+        return f"{lasting(seconds)} ago"
     return datetime.fromtimestamp(at).strftime("%Y-%m-%d %H:%M")
+
+
+def lasting(seconds: float) -> str:
+    """A duration, roughly."""
+    if seconds < 90:
+        return f"{max(0.0, seconds):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.0f} h"
 
 
 def size(count: int) -> str:

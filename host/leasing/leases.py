@@ -126,6 +126,10 @@ class Leases:
         """What is known of each model, to be read only."""
         return self._slots
 
+    def now(self) -> float:
+        """The time by which turns begin and models are idle."""
+        return self._clock()
+
     def turn_on(self, device: str) -> Turn | None:
         """The lease in force on a device."""
         return self._grounds[device].turn

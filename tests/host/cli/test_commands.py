@@ -3,11 +3,12 @@
 import json
 import os
 import re
+import sys
 
 import pytest
 from pydantic import TypeAdapter
 
-from host.views import EventView, Explanation, Hit, ModelView, PluginView, Status, Submitted
+from host.views import EventView, Explanation, Hit, LeaseTable, ModelView, PluginView, Status, Submitted
 
 EVENT_ID = re.compile(r"[0-9a-f]{32}")
 
@@ -292,3 +293,54 @@ def test_json_is_ascii_whatever_the_names_are(cli, host):
 def test_a_name_that_is_not_utf8_reaches_the_host_as_text(cli, host, here):
     ended = cli("submit", os.fsdecode(b"odd-\xff.png"))
     assert r"odd-\xff.png refused" in ended.flat
+
+
+# --- leases ---
+
+
+def test_leases_shows_memory_the_lease_residents_and_who_waits(cli, host):
+    shown = cli("leases").flat
+    assert "Running (process 4711)" in shown
+    assert "cpu CPU" in shown
+    assert "612 of 8000 MB, 7388 free lease clip (number 3, for 75 s)" in shown
+    assert "clip tiny ready 612 MB 40 s 4 min 3 jobs, 1 urgent 12 s" in shown
+    assert "phi phi-3.5 queued 20 jobs 10 min" in shown
+    assert "left: blip" in shown
+    assert "(room for clip)" in shown
+
+
+def test_leases_says_why_a_device_is_not_used(cli, host):
+    host.withdrawn = "quiet hours until 18:00"
+    assert "withdrawn: quiet hours until 18:00" in cli("leases").flat
+
+
+def test_leases_as_json_has_the_documented_shape(cli, host):
+    found = as_json(cli("leases", "--json"), LeaseTable)
+    assert [one.plugin for one in found.devices[0].waiting] == ["clip", "phi"]
+
+
+@pytest.mark.parametrize(("name", "begins"), [("a.png", b"\x89PNG"), ("a.svg", b"<?xml"), ("a.pdf", b"%PDF")])
+def test_leases_draws_the_last_hours(cli, host, here, name, begins):
+    ended = cli("leases", "--plot", name, "--hours", "1")
+    assert ended.out == f"Drawn: {name}\n"
+    assert (here / name).read_bytes().startswith(begins)
+
+
+def test_a_picture_that_cannot_be_drawn_is_refused(cli, host):
+    ended = cli("leases", "--plot", "a.gif")
+    assert ended.code == 2
+    assert "a.gif is no picture that can be drawn. Name it *.png" in " ".join(ended.err.split())
+
+
+def test_a_picture_that_cannot_be_written_is_said_to_be_that(cli, host):
+    ended = cli("leases", "--plot", "nowhere/a.png")
+    assert ended.code == 2
+    assert "nowhere/a.png cannot be written: No such file or directory." in ended.err
+
+
+def test_without_matplotlib_it_is_said_what_to_install(cli, host, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    ended = cli("leases", "--plot", "a.png")
+    assert ended.code == 1
+    assert "Drawing needs matplotlib" in ended.err
+    assert 'pip install "sensorium[plot]"' in ended.err
