@@ -3,7 +3,7 @@
 from hooks.errors import BadInput, InvalidPlugin, ModelUnavailable, OutOfMemory, SensoriumError, WireError
 from hooks.events import Audio, Data, Document, Event, Failure, Image, Kind, Result, Text, Video
 from hooks.hookspecs import API_VERSION, hookimpl, hookspec
-from hooks.model import Context, Device, ModelSpec
+from hooks.model import Context, Device, ModelSpec, Variant
 from hooks.results import (
     Caption,
     Color,
@@ -47,6 +47,7 @@ __all__ = [
     "Text",
     "Thumbnail",
     "Transcript",
+    "Variant",
     "Video",
     "WireError",
     "Word",

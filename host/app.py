@@ -203,6 +203,7 @@ class App(Questions):
         if self.history is not None:
             last_fence = await self.history.open()
             helpers.append(tasks.create_task(self.history.run(), name="lease-history"))
+        self.leases.preloads = self.running_pid is not None  # a question loads what it needs and no more
         leases = tasks.create_task(self.leases.run(self.dispatcher, last_fence), name="leases")
         try:
             yield

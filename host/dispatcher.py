@@ -5,6 +5,7 @@
        └── put back: alone after its batch failed; later after it failed alone; never after the last attempt (failed)
 
 A batch that fails says nothing of its members, so each is tried alone, and only then does a failure count against it.
+One that was too large for the memory is halved, until it fits or is a single job; batches grow again by and by.
 The next batch starts while the last one is still being committed.
 """
 
@@ -21,7 +22,7 @@ from typing import Any
 
 from hooks.errors import InvalidPlugin
 from hooks.events import HOOK_OF_KIND
-from hooks.model import Device
+from hooks.model import Device, ModelSpec
 from hooks.wire import Message
 from host.config import Jobs
 from host.errors import WorkFailed
@@ -29,6 +30,7 @@ from host.findings import Finding, Outcome, finding_of, model_fingerprint, prove
 from host.handover import bring, content_problem, event_payload
 from host.journal import Journal
 from host.leasing.leases import Leases, LoadError
+from host.leasing.policy import Priority
 from host.ledger import Facts, Ledger, error_facts
 from host.library import Library
 from host.log import get_logger
@@ -74,6 +76,7 @@ class Dispatcher:
         self._provenance: dict[str, dict[str, Any]] = {}
         self._misses: dict[str, int] = {}  # how often in a row a worker could not load, or ended before its work
         self._ladder: dict[str, list[str]] = {}  # what was tried against an out-of-memory
+        self._limits: dict[str, int] = {}  # jobs that a batch may have since one was too large for the memory
         self._tasks: asyncio.TaskGroup | None = None
         self._commits: set[asyncio.Task[None]] = set()
         self._killed = False
@@ -173,15 +176,15 @@ class Dispatcher:
         worker = self._workers.get(model)
         return worker.memory_mb if worker and worker.launch.device.kind != "gpu" else None
 
-    async def load(self, model: str, device: Device) -> None:
+    async def load(self, model: str, device: Device, spec: ModelSpec) -> None:
         plugin = self._plugins[model]
-        launch = Launch(model, plugin.module, plugin.spec, device, plugin.settings, self._scratch / model)
+        launch = Launch(model, plugin.module, spec, device, plugin.settings_for(spec.variant), self._scratch / model)
         worker = self._workers[model] = Worker(launch, on_exit=partial(self._leases.lost, model))
-        hashing = asyncio.create_task(model_fingerprint(plugin.spec.files, self._journal), name=f"hash-{model}")
+        hashing = asyncio.create_task(model_fingerprint(spec.files, self._journal), name=f"hash-{model}")
         try:
             await worker.start()
             await worker.load()
-            self._provenance[model] = provenance_of(plugin, await hashing, device.name)
+            self._provenance[model] = provenance_of(plugin, spec, await hashing, device.name)
         except BaseException as error:
             hashing.cancel()
             await self._discard(model)
@@ -189,14 +192,14 @@ class Dispatcher:
                 raise await self._not_loaded(model, error) from error
             raise
 
-    async def run_batch(self, model: str, fence: int) -> bool:
+    async def run_batch(self, model: str, fence: int, priority: Priority) -> bool:
         queue, worker = self._queues[model], self._workers[model]
         alive = True
         await self._room_to_commit(queue)
         try:
-            if queue.urgent:
+            if queue.urgent and (priority == "interactive" or self._commits_wait()):
                 await self._answer(worker, queue.urgent.popleft())
-            elif jobs := await self._still_there(queue.take(self._plugins[model].spec.batch)):
+            elif jobs := await self._still_there(queue.take(self._batch(worker))):
                 await self._run_jobs(worker, jobs, fence)
         except WorkerFailed as error:
             alive = error.alive
@@ -206,10 +209,16 @@ class Dispatcher:
         self._tell(model)
         return alive
 
+    def _batch(self, worker: Worker) -> int:
+        return min(worker.launch.spec.batch, self._limits.get(worker.launch.plugin, worker.launch.spec.batch))
+
     async def _room_to_commit(self, queue: JobQueue) -> None:
         """Wait until what was found before is committed, or somebody asks for something: that commits nothing."""
-        while len(self._commits) >= COMMITS_AHEAD and not queue.urgent:
+        while self._commits_wait() and not queue.urgent:
             await asyncio.wait(self._commits, return_when=asyncio.FIRST_COMPLETED)
+
+    def _commits_wait(self) -> bool:
+        return len(self._commits) >= COMMITS_AHEAD
 
     async def unload(self, model: str) -> None:
         worker = self._workers.pop(model, None)
@@ -241,11 +250,14 @@ class Dispatcher:
         except WorkerFailed as error:
             await self._not_done(jobs, error)
             raise
-        self._worked(worker.launch.plugin)
-        if self._leases.is_current(worker.launch.plugin, fence):
-            self._commit_soon(worker.launch.plugin, outcomes)
+        plugin, tried = worker.launch.plugin, self._ladder.get(worker.launch.plugin, [])
+        self._worked(plugin)
+        if plugin in self._limits:
+            self._limits[plugin] += 1
+        if self._leases.is_current(plugin, fence):
+            self._commit_soon(plugin, outcomes, {"ladder": tried} if tried else {})
         else:
-            self._queues[worker.launch.plugin].put_back(jobs, first=True)
+            self._queues[plugin].put_back(jobs, first=True)
 
     async def _work(self, worker: Worker, jobs: list[Job]) -> list[Outcome]:
         plugin = worker.launch.plugin
@@ -273,16 +285,17 @@ class Dispatcher:
                 self.progress.pop((plugin, event_id), None)
         return list(outcomes.values())
 
-    def _commit_soon(self, plugin: str, outcomes: list[Outcome]) -> None:
-        """Commit beside the next batch; what breaks a commit ends the host."""
+    def _commit_soon(self, plugin: str, outcomes: list[Outcome], more: dict[str, Any]) -> None:
+        """Commit beside the next batch, with `more` of where it comes from; what breaks a commit ends the host."""
         if self._tasks is None:
             raise RuntimeError("The dispatcher is not running.")
-        task = self._tasks.create_task(self._commit(plugin, outcomes), name=f"commit-{plugin}")
+        provenance = {**self._provenance[plugin], **more}
+        task = self._tasks.create_task(self._commit(outcomes, provenance), name=f"commit-{plugin}")
         self._commits.add(task)
         task.add_done_callback(self._commits.discard)
 
-    async def _commit(self, plugin: str, outcomes: list[Outcome]) -> None:
-        if await self.ledger.done(outcomes, self._provenance[plugin]):
+    async def _commit(self, outcomes: list[Outcome], provenance: dict[str, Any]) -> None:
+        if await self.ledger.done(outcomes, provenance):
             self._observe("results committed")
 
     async def _answer(self, worker: Worker, request: Request) -> None:
@@ -318,6 +331,9 @@ class Dispatcher:
             return self.ledger.drop(jobs)
         log.warning("batch failed", plugin=plugin, jobs=len(jobs), code=error.code, reason=error.message)
         if self._excused(plugin, error):
+            await self.ledger.again(jobs, facts, first=True)
+        elif len(jobs) > 1 and error.code == "out_of_memory":
+            self._limits[plugin] = len(jobs) // 2
             await self.ledger.again(jobs, facts, first=True)
         elif len(jobs) > 1:
             await self.ledger.again([replace(job, alone=True) for job in jobs], facts, first=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -129,6 +130,8 @@ async def _job(row: Row, facts: Facts) -> JobExplanation:
     ahead = await facts.journal.row("jobs_ahead", plugin=row["plugin"], seq=row["seq"])
     error = error_of(row)
     failed = row["state"] == "failed"
+    made = await facts.journal.row("provenance", event_id=row["event_id"], plugin=row["plugin"])
+    provenance = json.loads(made["provenance"]) if made else {}
     return JobExplanation(
         plugin=row["plugin"],
         state="running" if running and row["state"] == "queued" else row["state"],
@@ -137,12 +140,16 @@ async def _job(row: Row, facts: Facts) -> JobExplanation:
         next_try=row["not_before"] if row["state"] == "queued" and row["not_before"] > time.time() else None,
         error=error["message"],
         advice=f"{error['hint']} {REQUEUE.format(row['event_id'][:8])}".strip() if failed else error["hint"],
+        variant=provenance.get("variant"),
+        ladder=provenance.get("ladder", []),
     )
 
 
 def _sentence(job: JobExplanation) -> str:
     if job.state == "done":
-        return f"{job.plugin}: done."
+        as_what = f", by the variant {job.variant!r} of its model" if job.variant else ""
+        tried = f"; memory ran out, and it was tried again {', then '.join(job.ladder)}" if job.ladder else ""
+        return f"{job.plugin}: done{as_what}{tried}."
     if job.state == "running":
         return f"{job.plugin}: at work now."
     if job.state == "failed":

@@ -16,12 +16,12 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from hooks import API_VERSION, InvalidPlugin
+from hooks import API_VERSION, InvalidPlugin, ModelSpec
 from hooks.results import Embedding
 from host.errors import JournalError
 from host.journal import Journal, Statement
 from host.library import Library, hash_file
-from host.plugin_manager import Plugin
+from host.plugin_manager import Plugin, settings_sha256
 from host.queues import Job
 
 EXTENSIONS = {"image/jpeg": ".jpg", "image/webp": ".webp", "image/png": ".png"}
@@ -100,14 +100,15 @@ def result_rows(outcomes: Iterable[Outcome], provenance: dict[str, Any], library
     ]
 
 
-def provenance_of(plugin: Plugin, model_sha256: str | None, device: str) -> dict[str, Any]:
-    """Where a result came from: everything that it depends on, but for the input."""
+def provenance_of(plugin: Plugin, spec: ModelSpec, model_sha256: str | None, device: str) -> dict[str, Any]:
+    """Where a result came from: everything that it depends on, but for the input. `variant`: a smaller way, or None."""
     return {
         "plugin_version": plugin.version,
         "hook_api": API_VERSION,
-        "model": plugin.spec.name if plugin.has_model else None,
+        "model": spec.name if plugin.has_model else None,
+        "variant": spec.variant.name if spec.variant else None,
         "model_sha256": model_sha256,
-        "settings_sha256": plugin.settings_sha256,
+        "settings_sha256": settings_sha256(plugin.settings_for(spec.variant)),
         "device": device,
     }
 

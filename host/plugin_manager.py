@@ -16,9 +16,9 @@ from importlib import metadata
 from typing import Any, cast
 
 import pluggy
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
-from hooks import API_VERSION, InvalidPlugin, Kind, ModelSpec, SensoriumError
+from hooks import API_VERSION, InvalidPlugin, Kind, ModelSpec, SensoriumError, Variant
 from hooks.events import HOOK_OF_KIND
 from hooks.worker import NoSettings, plugin_manager, resolve
 from host.errors import ConfigError
@@ -47,15 +47,19 @@ class Plugin:
     has_model: bool
     manager: pluggy.PluginManager = field(repr=False, compare=False)
 
-    @property
-    def settings_sha256(self) -> str:
-        """Hash of the settings, for provenance."""
-        return hashlib.sha256(json.dumps(self.settings, sort_keys=True, default=str).encode()).hexdigest()
+    def settings_for(self, variant: Variant | None) -> dict[str, Any]:
+        """The settings, with the changes that a variant of the model makes."""
+        return {**self.settings, **(variant.settings if variant else {})}
 
     @property
     def event_hooks(self) -> frozenset[str]:
         """The kinds of events that it works on, as hook names."""
         return self.hooks & EVENT_HOOKS
+
+
+def settings_sha256(settings: dict[str, Any]) -> str:
+    """Hash of settings, for provenance."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +175,13 @@ def _describe(point: metadata.EntryPoint, check_settings: CheckSettings) -> Plug
     spec = manager.hook.model_spec(settings=settings) if "model_spec" in hooks else None
     if spec is not None and not isinstance(spec, ModelSpec):
         return _unusable(point, f"model_spec returned {type(spec).__name__}, not a ModelSpec.")
+    for variant in spec.variants if spec else ():
+        try:
+            type(settings).model_validate({**settings.model_dump(mode="json"), **variant.settings})
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            return _unusable(point, f"the settings of its variant {variant.name!r} are wrong: {where}: {first['msg']}.")
     return Plugin(
         name=point.name,
         version=point.dist.version if point.dist else "",

@@ -138,7 +138,11 @@ class EventView(View):
 
 
 class JobExplanation(View):
-    """One plugin's part in an explanation."""
+    """One plugin's part in an explanation.
+
+    `variant` is the smaller way in which the model did it, None for the model itself; `ladder` names the steps that
+    were taken before because memory ran out.
+    """
 
     plugin: str
     state: Literal["queued", "running", "done", "failed"]
@@ -147,6 +151,8 @@ class JobExplanation(View):
     next_try: float | None = None
     error: str = ""
     advice: str = ""
+    variant: str | None = None
+    ladder: list[str] = Field(default_factory=list)
 
 
 Whereabouts = Literal[

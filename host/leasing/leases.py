@@ -9,8 +9,11 @@ run as tasks and report back by changing the state and asking again.
 
 A lease is one turn of one model on one device. Its fencing number only grows, over restarts too.
 
-Out of memory is a ladder: the device for itself, then, for a model that may choose, the CPU; whose work it was goes
-back to its own device when that work is done.
+Out of memory is a ladder (`slots.Step`): the device for itself, then the variants that the plugin declares, then, for a
+model that may choose, the CPU. When the work that needed a step is done, the model is again what it was.
+
+Every wait for a worker has a limit: for its answers that is the worker's own (`spec.time_limit`, `load_time_limit`); an
+end that takes longer than `END_LIMIT` is told, and the device stays closed; `run` waits no longer for it.
 """
 
 from __future__ import annotations
@@ -19,15 +22,18 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
 from hooks.model import Device, ModelSpec
 from host.leasing import policy
 from host.leasing.costs import Costs
-from host.leasing.slots import Slot, place
+from host.leasing.policy import PRIORITIES, Lane, Priority
+from host.leasing.slots import Slot, ladder_of
 from host.log import get_logger
+
+END_LIMIT = 60.0
 
 log = get_logger(__name__)
 
@@ -43,11 +49,11 @@ class LoadError(Exception):
 class Effects(Protocol):
     """What the leases have done by others; each returns when it is done."""
 
-    async def load(self, model: str, device: Device) -> None:
+    async def load(self, model: str, device: Device, spec: ModelSpec) -> None:
         """Start a worker and load. Raises LoadError. Cancelled when the host ends; no worker is left then."""
 
-    async def run_batch(self, model: str, fence: int) -> bool:
-        """Run one batch; False when the worker is gone afterwards."""
+    async def run_batch(self, model: str, fence: int, priority: Priority) -> bool:
+        """Run one batch of this priority; False when the worker is gone afterwards."""
 
     async def unload(self, model: str) -> None:
         """End the worker and wait until its memory is free."""
@@ -88,7 +94,8 @@ class _Ground:
 
     device: Device
     turn: Turn | None = None
-    loaded_at: float = 0.0
+    lanes: dict[Priority, Lane] = field(default_factory=lambda: dict.fromkeys(PRIORITIES, policy.NEW_LANE))
+    idle_since: float = 0.0
     withdrawn: str = ""
     limit_mb: float | None = None
 
@@ -115,6 +122,7 @@ class Leases:
         self._tasks: asyncio.TaskGroup | None = None
         self._closing = False
         self.paused = False
+        self.preloads = True
 
     @property
     def devices(self) -> list[Device]:
@@ -142,21 +150,32 @@ class Leases:
     # -- what it is told ---------------------------------------------------------------------------------------------
 
     def add(self, name: str, spec: ModelSpec) -> None:
-        """Make a model known; its device is chosen here, once."""
-        device = place(spec, self.devices, self._planned())
-        self._grounds.setdefault(device.name, _Ground(device))
-        self._slots[name] = Slot(name, spec, device, device, self.costs)
-
-    def _planned(self) -> dict[str, float]:
+        """Make a model known; where it may be is decided here, once."""
         planned = dict.fromkeys(self._grounds, 0.0)
         for slot in self._slots.values():
-            planned[slot.home.name] += slot.spec.memory_mb
-        return planned
+            planned[slot.device.name] += slot.spec.memory_mb
+        ladder = ladder_of(spec, self.devices, planned)
+        for device in (device for step in ladder for device in step.devices):
+            self._grounds.setdefault(device.name, _Ground(device))
+        self._slots[name] = Slot.of(name, ladder, self.costs)
 
-    def demand(self, model: str, waiting: int, urgent: int, waited: float) -> None:
-        """Say how many jobs wait for a model, and how many seconds the oldest has waited."""
-        slot = self._slots[model]
-        slot.waiting, slot.urgent, slot.oldest = waiting, urgent, self._clock() - waited
+    def demand(
+        self,
+        model: str,
+        waiting: int,
+        urgent: int,
+        waited: float,
+        *,
+        background: int = 0,
+        background_waited: float = 0.0,
+    ) -> None:
+        """Say how many jobs and requests wait for a model, and how many seconds the oldest job has waited."""
+        now, wants = self._clock(), self._slots[model].wants
+        if urgent and not wants["interactive"].jobs:
+            wants["interactive"].oldest = now
+        wants["interactive"].jobs = urgent
+        wants["normal"].jobs, wants["normal"].oldest = waiting, now - waited
+        wants["background"].jobs, wants["background"].oldest = background, now - background_waited
         self._changed.set()
 
     def pause(self, paused: bool) -> None:
@@ -213,17 +232,7 @@ class Leases:
 
         To be called by what loads or runs the model, before that returns.
         """
-        slot = self._slots[model]
-        if slot.rung == 0:
-            slot.rung = 1
-            return f"alone on {slot.device.name}"
-        if slot.device.kind == "gpu" and slot.spec.device == "auto":
-            slot.rung = 2
-            if slot.state == "loading":  # it is the model that does not fit, and not the work: it need not try again
-                slot.home = self._cpu()
-            return "on the CPU"
-        slot.rung = 0
-        return None
+        return self._slots[model].climb()
 
     def close(self) -> None:
         """Finish what runs, give up what loads, unload everything; `run` then ends."""
@@ -242,10 +251,18 @@ class Leases:
         """
         self._effects, self._closing = effects, False
         self._fence = max(self._fence, last_fence)
-        async with asyncio.TaskGroup() as self._tasks:
-            while not (self._closing and all(slot.state == "unloaded" for slot in self._slots.values())):
-                self._changed.clear()
-                await self._wait(self._act())
+        for ground in self._grounds.values():
+            ground.lanes = {priority: Lane(served_at=self._clock()) for priority in PRIORITIES}
+        try:
+            async with asyncio.TaskGroup() as self._tasks:
+                while not (self._closing and all(slot.state == "unloaded" for slot in self._slots.values())):
+                    self._changed.clear()
+                    await self._wait(self._act())
+        finally:
+            self._tasks = None
+            for name, slot in self._slots.items():
+                if slot.state != "unloaded":  # only when it was cancelled, or something broke
+                    self._gone(name, slot, "the host ended")
 
     def _act(self) -> float | None:
         if self._closing:
@@ -266,13 +283,15 @@ class Leases:
     def _begin(self, action: policy.Action) -> None:
         slot = self._slots[action.model]
         if isinstance(action, policy.Refuse):
-            slot.waiting = slot.urgent = 0
+            for want in slot.wants.values():
+                want.jobs = 0
             self._changed.set()
             self._spawn(self._refuse(action), f"refuse-{action.model}")
         elif isinstance(action, policy.Load):
+            slot.device = self._grounds[action.device].device
             turn = self._grant(action.model, slot)
-            self._enter(action.model, slot, "loading", "it has work")
-            slot.loading = self._spawn(self._load(action.model, slot, turn), f"load-{action.model}")
+            self._enter(action.model, slot, "loading", "it has work" if action.priority else "to have it ready")
+            slot.loading = self._spawn(self._load(action, slot, turn), f"load-{action.model}")
             slot.loading.add_done_callback(partial(self._load_ended, action.model))
         elif isinstance(action, policy.Unload):
             self._enter(action.model, slot, "unloading", action.reason)
@@ -280,7 +299,7 @@ class Leases:
         else:
             turn = self._grant(action.model, slot)
             self._enter(action.model, slot, "busy", "its turn")
-            self._spawn(self._run(action.model, slot, turn), f"run-{action.model}")
+            self._spawn(self._run(action, slot, turn), f"run-{action.model}")
 
     def _spawn(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
         if self._tasks is None:
@@ -289,16 +308,18 @@ class Leases:
 
     # -- carrying it out ---------------------------------------------------------------------------------------------
 
-    async def _load(self, model: str, slot: Slot, turn: Turn) -> None:
-        began = self._clock()
+    async def _load(self, action: policy.Load, slot: Slot, turn: Turn) -> None:
+        model, ground, began = action.model, self._grounds[slot.device.name], self._clock()
         try:
-            await self._need().load(model, slot.device)
+            await self._need().load(model, slot.device, slot.spec)
         except LoadError as error:
             slot.retry_at = self._clock() + error.retry_after
             self._gone(model, slot, "it could not be loaded")
             return
         slot.retry_at = 0.0
-        slot.idle_since = turn.began = self._grounds[slot.device.name].loaded_at = self._clock()
+        slot.idle_since = turn.began = now = self._clock()
+        if action.priority is not None:
+            ground.lanes[action.priority] = replace(ground.lanes[action.priority], loaded_at=now)
         self.costs.loaded(slot.cost_key, slot.idle_since - began)
         self._enter(model, slot, "ready", "loaded")
         log.info("model loaded", model=model, device=slot.device.name, seconds=round(slot.idle_since - began, 2))
@@ -310,27 +331,37 @@ class Leases:
             self._gone(model, slot, "the host ends")
         self._changed.set()
 
-    async def _run(self, model: str, slot: Slot, turn: Turn) -> None:
-        rung = slot.rung
-        alive = await self._need().run_batch(model, turn.fence)
-        slot.served = slot.idle_since = self._clock()
+    async def _run(self, action: policy.Run, slot: Slot, turn: Turn) -> None:
+        model, priority, ground, rung = action.model, action.priority, self._grounds[slot.device.name], slot.rung
+        alive = await self._need().run_batch(model, turn.fence, priority)
+        slot.idle_since = slot.wants[priority].served = now = self._clock()
+        ground.lanes[priority] = replace(ground.lanes[priority], served_at=now)
         self.costs.used(slot.cost_key, self._need().peak_mb(model) or 0.0)
         if slot.rung <= rung:  # no further step was taken: what needed the last one is done
-            slot.rung = 0
+            slot.rung = slot.first
         dismissed, slot.dismissed = slot.dismissed, False
         if not alive:
             self._gone(model, slot, "its worker ended")
         elif dismissed:
             self._begin(policy.Unload(model, "somebody asked for it"))
-        elif slot.device != self._target(slot):
-            self._begin(policy.Unload(model, f"it goes to {self._target(slot).name}"))
+        elif slot.must_move:
+            self._begin(policy.Unload(model, f"it goes on {slot.ladder[slot.rung].words or 'as it was'}"))
         else:
             self._enter(model, slot, "ready", "its batch is done")
         self._changed.set()
 
     async def _unload(self, action: policy.Unload, slot: Slot) -> None:
-        await self._need().unload(action.model)
-        log.info("model unloaded", model=action.model, device=slot.device.name, reason=action.reason)
+        ending = asyncio.ensure_future(self._need().unload(action.model))
+        try:
+            while not (await asyncio.wait([ending], timeout=END_LIMIT))[0]:
+                log.error("worker does not end", model=action.model, device=slot.device.name, seconds=END_LIMIT)
+                if self._closing:
+                    break
+            else:
+                await ending
+                log.info("model unloaded", model=action.model, device=slot.device.name, reason=action.reason)
+        finally:
+            ending.cancel()
         self._gone(action.model, slot, action.reason)
         self._changed.set()
 
@@ -344,21 +375,16 @@ class Leases:
         self._enter(model, slot, "unloaded", reason)
         if ground.turn is not None and ground.turn.model == model:
             ground.turn = None
-        slot.device = self._target(slot)
+        slot.settle()
 
     def _enter(self, model: str, slot: Slot, state: policy.State, reason: str) -> None:
         before, slot.state = slot.state, state
-        turn = self._grounds[slot.device.name].turn
+        ground = self._grounds[slot.device.name]
+        ground.idle_since, turn = self._clock(), ground.turn
         fence = turn.fence if turn is not None and turn.model == model else 0
         self.on_transition(
             Transition(self._clock(), model, slot.device.name, before, state, reason, slot.memory_mb, fence)
         )
-
-    def _target(self, slot: Slot) -> Device:
-        return self._cpu() if slot.rung == 2 else slot.home
-
-    def _cpu(self) -> Device:
-        return next(device for device in self.devices if device.kind == "cpu")
 
     def _need(self) -> Effects:
         if self._effects is None:
@@ -378,33 +404,41 @@ class Leases:
     # -- what the policy sees ----------------------------------------------------------------------------------------
 
     def _models(self) -> list[policy.Model]:
-        return [
-            policy.Model(
-                name=name,
-                device=slot.device.name,
-                memory_mb=slot.memory_mb,
-                state=slot.state,
-                waiting=0 if self.paused else slot.waiting,
-                urgent=slot.urgent,
-                since=max(slot.oldest, slot.served),
-                idle_since=slot.idle_since,
-                retry_at=slot.retry_at,
-                load_seconds=slot.cost.load_seconds or 1.0,
-                keep_alive=slot.spec.keep_alive,
-                pin=slot.spec.pin,
-                cramped=slot.rung > 0,
-            )
-            for name, slot in self._slots.items()
-        ]
+        return [self._model(name, slot) for name, slot in self._slots.items()]
+
+    def _model(self, name: str, slot: Slot) -> policy.Model:
+        spec = slot.spec
+        return policy.Model(
+            name=name,
+            device=slot.device.name,
+            memory_mb=slot.memory_mb,
+            state=slot.state,
+            others=tuple(device.name for device in slot.step.devices if device is not slot.device),
+            wants={
+                priority: want.since
+                for priority, want in slot.wants.items()
+                if want.jobs and (priority == "interactive" or not self.paused)
+            },
+            idle_since=slot.idle_since,
+            retry_at=slot.retry_at,
+            load_seconds=slot.cost.load_seconds or 1.0,
+            keep_alive=spec.keep_alive,
+            weight=spec.weight,
+            pin=spec.pin,
+            exclusive=spec.exclusive,
+            preload=spec.preload and self.preloads and not self.paused,
+            cramped=slot.is_cramped,
+        )
 
     def _devices(self) -> list[policy.Device]:
         return [
             policy.Device(
                 name,
                 ground.device.memory_mb,
-                ground.turn.model if ground.turn else None,
-                ground.turn.began if ground.turn else 0.0,
-                ground.loaded_at,
+                holder=ground.turn.model if ground.turn else None,
+                turn_began=ground.turn.began if ground.turn else 0.0,
+                idle_since=ground.idle_since,
+                lanes=ground.lanes,
                 limit_mb=ground.limit_mb,
                 withdrawn=bool(ground.withdrawn),
             )

@@ -116,6 +116,9 @@ WHERE j.state = 'failed' AND (:plugin IS NULL OR j.plugin = :plugin) ORDER BY j.
 SELECT seq, event_id, plugin, state, attempts, alone, not_before, error, queued, finished
 FROM jobs WHERE event_id = :event_id ORDER BY plugin;
 
+-- name: provenance
+SELECT provenance FROM results WHERE event_id = :event_id AND plugin = :plugin ORDER BY ordinal LIMIT 1;
+
 -- name: jobs_ahead
 SELECT count(*) AS ahead FROM jobs WHERE plugin = :plugin AND state = 'queued' AND seq < :seq;
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from hooks.model import Device
+from hooks.model import Device, Variant
 from hooks.wire import Message
 from host import dispatcher as dispatching
 from host.config import Jobs
@@ -52,6 +52,9 @@ class Behaviour:
     run: Callable[[list[dict], Each], Any] = lambda events, each: [each(caption(event["id"])) for event in events]
     batches: list[list[str]] = field(default_factory=list)
     devices: list[str] = field(default_factory=list)
+    launches: list[Launch] = field(default_factory=list)
+    check: Callable[[Launch], None] = lambda launch: None
+    check_load: Callable[[Launch], None] = lambda launch: None
     ended: int = 0
     gate: asyncio.Event | None = None
 
@@ -68,9 +71,11 @@ class FakeWorker:
 
     async def start(self) -> None:
         self.behaviour.devices.append(self.launch.device.name)
+        self.behaviour.launches.append(self.launch)
 
     async def load(self) -> None:
         await asyncio.sleep(0)
+        self.behaviour.check_load(self.launch)
         if isinstance(result := self.behaviour.load(self.launch.device), asyncio.Event):
             await result.wait()
 
@@ -82,6 +87,7 @@ class FakeWorker:
         await asyncio.sleep(0)
         if self.killed:
             fail("died", "killed", alive=False)
+        self.behaviour.check(self.launch)
         self.behaviour.run(events, each)
 
     async def stop(self) -> None:
@@ -409,7 +415,7 @@ async def test_work_done_under_an_old_lease_is_done_again(desk, monkeypatch):
 # -- out of memory ---------------------------------------------------------------------------------------------------
 
 
-async def test_out_of_memory_the_jobs_go_alone_first(desk):
+async def test_out_of_memory_smaller_batches_are_tried_first(desk):
     desk["clip"].run = lambda events, each: fail("out_of_memory") if len(events) > 1 else None
     await desk.arrive(*"abc")
     await desk.done()
@@ -469,6 +475,98 @@ async def test_a_request_that_runs_out_of_memory_is_tried_again_too(desk):
     desk["clip"].run = lambda events, each: fail("out_of_memory") if next(tries, None) else each(caption(""))
     (finding,) = await desk.dispatcher.ask("clip", {"op": "query", "texts": ["x"]})
     assert finding.data == {"text": "a circle"}
+
+
+SMALL = Variant(name="small", memory_mb=100, settings={"context": 512}, batch=2)
+ON_CPU = Variant(name="int8", memory_mb=300, settings={"quantization": "int8"}, device="cpu")
+
+
+def only_as(*variants: str | None) -> Callable[[Launch], None]:
+    """Run out of memory unless the model was loaded as one of these."""
+
+    def check(launch: Launch) -> None:
+        if (launch.spec.variant.name if launch.spec.variant else None) not in variants:
+            fail("out_of_memory", "CUDA out of memory.")
+
+    return check
+
+
+async def test_out_of_memory_in_a_batch_halves_it_until_it_fits_and_batches_grow_again(journal, library):
+    async with at_work(journal, library, plugin("clip", batch=8)) as desk:
+        desk["clip"].run = lambda events, each: fail("out_of_memory") if len(events) > 3 else None
+        await desk.arrive(*"abcdefghijklmnop")
+        await desk.done()
+        assert await desk.states(*"abcdefghijklmnop") == ["done"] * 16
+        sizes = [len(batch) for batch in desk["clip"].batches]
+        assert sizes[sizes.index(2) + 1] == 3
+        assert len(desk["clip"].devices) == 1, "nothing had to be loaded again"
+
+
+async def test_out_of_memory_the_variants_are_tried_in_order_and_the_result_says_so(journal, library):
+    async with at_work(journal, library, plugin("clip", device="auto", variants=(SMALL, ON_CPU))) as desk:
+        desk["clip"].check = only_as("int8")
+        await desk.arrive("a")
+        await desk.done()
+        (result,) = await desk.results("a")
+        assert (result.provenance["variant"], result.provenance["device"]) == ("int8", "cpu")
+        assert result.provenance["ladder"] == ["alone on gpu0", "as 'small'", "as 'int8' on the CPU"]
+        assert [launch.settings for launch in desk["clip"].launches] == [
+            {},
+            {"context": 512},
+            {"quantization": "int8"},
+        ]
+
+
+async def test_when_the_work_that_needed_a_variant_is_done_the_model_is_again_what_it_was(journal, library):
+    async with at_work(journal, library, plugin("clip", device="auto", variants=(SMALL,))) as desk:
+        desk["clip"].check = lambda launch: only_as("small")(launch) if desk["clip"].batches[-1] == ["large"] else None
+        await desk.arrive("large")
+        await desk.done()
+        await desk.arrive("b")
+        await desk.done()
+        provenances = [(await desk.results(name))[0].provenance for name in ("large", "b")]
+        assert [one["variant"] for one in provenances] == ["small", None]
+        assert "ladder" not in provenances[1]
+        assert provenances[0]["settings_sha256"] != provenances[1]["settings_sha256"]
+
+
+async def test_a_model_that_does_not_load_for_lack_of_memory_stays_with_the_variant_that_did(journal, library):
+    async with at_work(journal, library, plugin("clip", device="auto", variants=(SMALL,))) as desk:
+        desk["clip"].check_load = only_as("small")
+        await desk.arrive("a")
+        await desk.done()
+        desk.leases.dismiss("clip")
+        await until(lambda: desk.leases.slots["clip"].state == "unloaded")
+        await desk.arrive("b")
+        await desk.done()
+        assert [launch.spec.variant and launch.spec.variant.name for launch in desk["clip"].launches] == [
+            None,
+            None,
+            "small",
+            "small",
+        ]
+        assert [launch.spec.batch for launch in desk["clip"].launches][-1] == 2
+
+
+async def test_a_model_too_large_for_its_device_is_its_first_variant_that_fits_from_the_start(journal, library):
+    medium = Variant(name="medium", memory_mb=1500)
+    async with at_work(
+        journal, library, plugin("clip", device="auto", memory_mb=5000, variants=(medium, SMALL))
+    ) as desk:
+        await desk.arrive("a")
+        await desk.done()
+        (result,) = await desk.results("a")
+        assert (result.provenance["variant"], result.provenance["device"]) == ("small", "gpu0")
+        assert len(desk["clip"].launches) == 1
+
+
+async def test_out_of_memory_to_the_last_variant_names_every_step(journal, library):
+    async with at_work(journal, library, plugin("clip", device="gpu", variants=(SMALL,))) as desk:
+        desk["clip"].run = poison("a", code="out_of_memory")
+        await desk.arrive("a")
+        await desk.done()
+        message = (await desk.job("a"))["error"]["message"]
+        assert message == "It went wrong. It was tried again alone on gpu0, then as 'small'."
 
 
 # -- what goes wrong with a model ------------------------------------------------------------------------------------

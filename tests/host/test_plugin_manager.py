@@ -9,7 +9,7 @@ import pytest
 
 from host.config import Config, check_plugin_settings
 from host.errors import ConfigError
-from host.plugin_manager import LIGHT, PluginRegistry, Unusable, find_plugins
+from host.plugin_manager import LIGHT, PluginRegistry, Unusable, find_plugins, settings_sha256
 from tests.plugin_kit import MEASURE, install_plugin
 
 HEAD = "from hooks import *\nfrom pydantic import BaseModel\n"
@@ -62,9 +62,9 @@ def model_spec(settings): return ModelSpec(name="m", memory_mb=settings.size, de
 
 def test_other_settings_are_another_provenance(found):
     source = "class S(BaseModel):\n    size: int = 1\n@hookimpl\ndef settings_class(): return S\n"
-    one = found(sized=source).usable["sized"].settings_sha256
-    assert found({"sized": {"size": 1}}, sized=source).usable["sized"].settings_sha256 == one
-    assert found({"sized": {"size": 2}}, sized=source).usable["sized"].settings_sha256 != one
+    one = settings_sha256(found(sized=source).usable["sized"].settings)
+    assert settings_sha256(found({"sized": {"size": 1}}, sized=source).usable["sized"].settings) == one
+    assert settings_sha256(found({"sized": {"size": 2}}, sized=source).usable["sized"].settings) != one
 
 
 @pytest.mark.parametrize(

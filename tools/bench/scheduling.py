@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from hooks.model import Device, ModelSpec
 from host.leasing.leases import Leases
+from host.leasing.policy import Priority
 from tools.bench.report import Figure, Report
 from tools.bench.simulated_time import simulate
 from tools.bench.traces import TRACES, SimJob, SimModel, Trace
@@ -58,12 +59,12 @@ class FakeWorkers:
         oldest = min((jobs[0].release for jobs in (queue, urgent) if jobs), default=self._loop.time())
         self._leases.demand(model, len(queue), len(urgent), self._loop.time() - oldest)
 
-    async def load(self, model: str, device: Device) -> None:
+    async def load(self, model: str, device: Device, spec: ModelSpec) -> None:
         self.outcome.loads += 1
         await asyncio.sleep(self._models[model].load_seconds)
 
-    async def run_batch(self, model: str, fence: int) -> bool:
-        jobs = self._urgent[model] or self._queues[model]
+    async def run_batch(self, model: str, fence: int, priority: Priority) -> bool:
+        jobs = self._urgent[model] if priority == "interactive" else self._queues[model]
         job = jobs.popleft()
         await asyncio.sleep(self._models[model].service)
         self.outcome.finished(job, self._loop.time())

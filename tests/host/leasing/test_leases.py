@@ -12,7 +12,8 @@ import pytest
 from hooks.model import Device, ModelSpec
 from host.leasing.costs import Cost, CostKey, Costs
 from host.leasing.leases import Leases, LoadError, Transition
-from host.leasing.slots import place
+from host.leasing.policy import Priority
+from host.leasing.slots import ladder_of
 from tests.until import until
 
 CPU = Device(name="cpu", kind="cpu", memory_mb=1000)
@@ -54,11 +55,11 @@ class Recorder:
         answers = self.answers.get(call)
         return answers.pop(0)() if answers else None
 
-    async def load(self, model: str, device: Device) -> None:
+    async def load(self, model: str, device: Device, spec: ModelSpec) -> None:
         self.calls.append(f"on {device.name}")
         await self._do(f"load {model}")
 
-    async def run_batch(self, model: str, fence: int) -> bool:
+    async def run_batch(self, model: str, fence: int, priority: Priority) -> bool:
         self.fences.append(fence)
         return await self._do(f"run {model}") is not False
 
@@ -508,6 +509,7 @@ async def test_what_outgrew_its_device_once_is_loaded_again_all_the_same():
 
 # -- which device ----------------------------------------------------------------------------------------------------
 
+ROOMY_CPU = Device(name="cpu", kind="cpu", memory_mb=16000)
 LARGE = Device(name="gpu1", kind="gpu", index=1, memory_mb=8000)
 
 
@@ -519,15 +521,16 @@ LARGE = Device(name="gpu1", kind="gpu", index=1, memory_mb=8000)
         ("auto", 10, [CPU, LIGHT], "cpu"),
         ("auto", 10, [CPU, LIGHT, GPU], "gpu0"),
         ("auto", 10, [CPU, LIGHT, GPU, LARGE], "gpu1"),
-        ("auto", 9000, [CPU, LIGHT, GPU, LARGE], "cpu"),
+        ("auto", 9000, [ROOMY_CPU, LIGHT, GPU, LARGE], "cpu"),
+        ("auto", 90000, [ROOMY_CPU, LIGHT, GPU, LARGE], "gpu1"),
         ("gpu", 10, [CPU, LIGHT, GPU], "gpu0"),
         ("gpu", 9000, [CPU, LIGHT, GPU, LARGE], "gpu1"),
         ("gpu", 10, [CPU, LIGHT], "gpu"),
     ],
 )
 def test_a_model_is_placed_where_it_fits(wanted, memory_mb, devices, chosen):
-    assert place(spec(memory_mb, wanted), devices, {}).name == chosen
+    assert ladder_of(spec(memory_mb, wanted), devices, {})[0].devices[0].name == chosen
 
 
 def test_models_are_spread_over_the_gpus_by_the_room_that_is_left():
-    assert place(spec(10, "auto"), [CPU, LIGHT, GPU, LARGE], {"gpu1": 7500.0}).name == "gpu0"
+    assert ladder_of(spec(10, "auto"), [CPU, LIGHT, GPU, LARGE], {"gpu1": 7500.0})[0].devices[0].name == "gpu0"
