@@ -79,6 +79,11 @@ class Slot:
         return self.wants["normal"].jobs + self.wants["background"].jobs
 
     @property
+    def urgent(self) -> int:
+        """For how much of its work somebody waits."""
+        return self.wants["interactive"].jobs
+
+    @property
     def cost_key(self) -> CostKey:
         """Under which its costs are noted, as it is now."""
         return CostKey(self.name, self.variant, self.device.name)
