@@ -14,13 +14,13 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hooks.errors import SensoriumError
-from host.config import Config, Inbox, check_plugin_settings
+from host.config import Address, Config, Inbox, check_plugin_settings
 from host.control import ControlServer
 from host.dispatcher import Dispatcher
 from host.errors import JournalError
@@ -33,6 +33,7 @@ from host.library import Library
 from host.lock import HostLock
 from host.log import get_logger
 from host.names import from_text, to_text
+from host.overview import mqtt_view
 from host.plugin_manager import PluginRegistry, find_plugins
 from host.questions import Questions
 from host.routes import Routes
@@ -42,9 +43,10 @@ from host.sources.files import FileArrival
 from host.sources.folder import FolderSource
 from host.sources.scan import Found, Look
 from host.steps import Observe
-from host.views import Status, Submitted
+from host.views import MqttView, Status, Submitted
 
 if TYPE_CHECKING:
+    from host.mqtt.broker import EmbeddedBroker
     from host.publisher import Publisher
     from host.sources.mqtt import MqttSource
 
@@ -89,7 +91,9 @@ class App(Questions):
         folders = folders_of(config.inboxes)
         self.sidecars = SidecarSink(journal, library, config.paths.outbox, config.paths.failed, folders, observe)
         sources = [self._source(inbox, config, journal) for inbox in config.inboxes]
-        self.mqtt = self._mqtt_source(config, journal) if config.mqtt.broker else None
+        has_mqtt = config.mqtt.broker is not None and not read_only
+        self.broker = self._embedded_broker(config) if has_mqtt and config.mqtt.is_embedded else None
+        self.mqtt = self._mqtt_source(config, journal) if has_mqtt else None
         self.intake.on_committed = dispatcher.notify
         self.intake.on_owed = dispatcher.ledger.on_owed = self._owed
         self._stopping = asyncio.Event()
@@ -98,7 +102,7 @@ class App(Questions):
         super().__init__(
             config, journal, library, registry, search, dispatcher, leases, history, sources, read_only=read_only
         )
-        self.publisher = self._publisher(scratch) if config.mqtt.broker and not read_only else None
+        self.publisher = self._publisher(scratch) if has_mqtt else None
 
     def _source(self, inbox: Inbox, config: Config, journal: Journal) -> FolderSource:
         skip = (config.paths.outbox, config.paths.failed, config.paths.data)
@@ -111,18 +115,39 @@ class App(Questions):
             on_refused=lambda refused: self.sidecars.refused(inbox.name, refused),
         )
 
+    def _embedded_broker(self, config: Config) -> EmbeddedBroker:
+        from host.mqtt.broker import EmbeddedBroker  # a host without MQTT does not wait for these at each start
+
+        return EmbeddedBroker(config.mqtt.embedded_port)
+
+    def _broker_address(self) -> Address:
+        return self.broker.address if self.broker is not None else self.config.mqtt.address
+
     def _mqtt_source(self, config: Config, journal: Journal) -> MqttSource:
-        from host.sources.mqtt import MqttSource  # a host without MQTT does not wait for its import at each start
+        from host.sources.mqtt import MqttSource  # as above
 
         def refused(refused: Sequence[tuple[str, str]]) -> None:
             self.sidecars.refused("mqtt", refused)
 
-        return MqttSource(config.mqtt, config.paths.data, self.intake, journal, on_refused=refused)
+        data, address = config.paths.data, self._broker_address
+        return MqttSource(config.mqtt, data, self.intake, journal, on_refused=refused, address=address)
 
     def _publisher(self, scratch: Path) -> Publisher:
         from host.publisher import Publisher  # as above
 
-        return Publisher(self.config, self, self.journal, self.library, self.registry, self.dispatcher, scratch)
+        parts = (self.journal, self.library, self.registry, self.dispatcher, scratch)
+        return Publisher(self.config, self, *parts, self._broker_address)
+
+    async def broker_view(self) -> MqttView | None:
+        """The broker, and how the connections to it stand."""
+        settings = self.config.mqtt
+        if settings.broker is None:
+            return None
+        if self.mqtt is None or self.publisher is None:
+            return mqtt_view(settings, settings.broker, (), ())
+        problems = (self.broker.problem if self.broker else "", self.mqtt.trouble, self.publisher.trouble)
+        view = mqtt_view(settings, self._broker_address().url, (self.mqtt.link, self.publisher.link), problems)
+        return view.model_copy(update={"taken": self.mqtt.taken, "owed": await self.publisher.owed()})
 
     def _owed(self) -> None:
         self.sidecars.wake()
@@ -133,12 +158,14 @@ class App(Questions):
 
     async def run(self, *, once: bool = False, on_progress: Callable[[Status], None] | None = None) -> RunSummary:
         """Work until `stop`; with `once`, until everything that is there is worked off."""
+        if once and self.broker is not None:  # nobody can have sent anything to a broker that is only about to start
+            self.broker = self.mqtt = self.publisher = None
         before = await self._counts()
         control = ControlServer(self, self.config.paths.data / "control.sock")
         async with self._broker(), self._named(), self.working(), control, asyncio.TaskGroup() as tasks:
             background = [tasks.create_task(source.run(), name=source.inbox.name) for source in self.sources]
             if self.mqtt is not None:
-                background.append(tasks.create_task(self.mqtt.run(), name="mqtt"))
+                background.append(tasks.create_task(self._when_served(self.mqtt.run), name="mqtt"))
             if on_progress is not None:
                 background.append(tasks.create_task(self._report(on_progress), name="progress"))
             ended = [tasks.create_task(self._stopped(), name="stopping")]
@@ -153,17 +180,20 @@ class App(Questions):
     @contextlib.asynccontextmanager
     async def _broker(self) -> AsyncIterator[None]:
         """The embedded broker, where that is the one; nobody waits for it, and it ends after all that need it."""
-        if not self.config.mqtt.is_embedded:
+        if self.broker is None:
             yield
             return
-        from host.mqtt.broker import EmbeddedBroker  # as above
-
-        serving = asyncio.create_task(EmbeddedBroker(self.config.mqtt.embedded_port).run(), name="broker")
+        serving = asyncio.create_task(self.broker.run(), name="broker")
         try:
             yield
         finally:
             serving.cancel()
             await asyncio.gather(serving, return_exceptions=True)
+
+    async def _when_served(self, run: Callable[[], Awaitable[None]]) -> None:
+        if self.broker is not None:
+            await self.broker.served.wait()
+        await run()
 
     @contextlib.asynccontextmanager
     async def _named(self) -> AsyncIterator[None]:
@@ -198,7 +228,7 @@ class App(Questions):
             helpers.append(tasks.create_task(self.sidecars.run(), name="sidecars"))
             await self._open_publisher()
         if self.publisher is not None and self.running_pid is not None:
-            helpers.append(tasks.create_task(self.publisher.run(), name="publisher"))
+            helpers.append(tasks.create_task(self._when_served(self.publisher.run), name="publisher"))
         last_fence = 0
         if self.history is not None:
             last_fence = await self.history.open()

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from hooks import API_VERSION
+from host.config import Mqtt
 from host.dispatcher import Dispatcher
 from host.leasing.leases import Leases
 from host.leasing.slots import Slot
 from host.plugin_manager import Plugin, PluginRegistry, Unusable
 from host.sources.folder import FolderSource
-from host.views import DeviceView, InboxView, ModelView, PluginView, QueueView
+from host.views import DeviceView, InboxView, ModelView, MqttView, PluginView, QueueView
 
+if TYPE_CHECKING:
+    from host.mqtt.link import Link
+
+AGAIN = "It is tried again by itself."
 Counts = Mapping[str, Mapping[str, int]]
 
 
@@ -29,6 +35,22 @@ def inbox_views(sources: Iterable[FolderSource]) -> list[InboxView]:
         )
         for source in sources
     ]
+
+
+def mqtt_view(settings: Mqtt, broker: str, links: Sequence[Link], problems: Iterable[str]) -> MqttView:
+    """The broker, of a host whose connections these are; `problems` are what else is wrong."""
+    away = [link for link in links if link.state == "away"]
+    behind = away or [link for link in links if link.state == "connecting"] or links
+    alarms = list(dict.fromkeys(filter(None, (*problems, *(link.problem for link in away)))))
+    if away and not alarms[-1].endswith(AGAIN):
+        alarms.append(AGAIN)
+    return MqttView(
+        broker=broker,
+        embedded=settings.is_embedded,
+        state=behind[0].state if behind else "stopped",
+        since=min((link.since for link in behind), default=None),
+        alarm=" ".join(alarms),
+    )
 
 
 def queue_views(counts: Counts, registry: PluginRegistry, dispatcher: Dispatcher) -> list[QueueView]:

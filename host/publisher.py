@@ -7,11 +7,12 @@ from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
-from host.config import Config, Mqtt
+from host.config import Address, Config, Mqtt
 from host.dispatcher import Dispatcher
 from host.journal import Journal
 from host.library import Library
 from host.mqtt.client import Connection
+from host.mqtt.link import Link
 from host.mqtt.messages import Topics
 from host.names import from_text
 from host.plugin_manager import PluginRegistry
@@ -39,8 +40,10 @@ class Publisher:
         registry: PluginRegistry,
         dispatcher: Dispatcher,
         scratch: Path,
+        address: Callable[[], Address],
     ) -> None:
         self._settings = config.mqtt
+        self._address = address
         self._data = config.paths.data
         named = device_namer(config.mqtt)
         topics = Topics(config.mqtt.base_topic, config.mqtt.name or socket.gethostname())
@@ -65,19 +68,35 @@ class Publisher:
         """Stay connected until cancelled."""
         await self._sink.run(self._connect)
 
+    @property
+    def link(self) -> Link:
+        """How its connection stands."""
+        return self._sink.link
+
+    @property
+    def trouble(self) -> str:
+        """What the broker does not let the host say."""
+        return self._sink.trouble
+
+    async def owed(self) -> int:
+        """How many outcomes the broker has not acknowledged yet."""
+        return await self._outbox.count()
+
     def wake(self) -> None:
         """Something may be owed."""
         self._sink.wake()
 
     async def sent(self) -> None:
         """Returns when everything is sent, at once without a connection."""
-        if not self._sink.problem:
+        if self.link.state == "connected":
             await self._sink.idle.wait()
 
     def _connect(self) -> Connection:
         name = f"{self._settings.client_id or client_id_of(self._data)}-out"
         settings = self._settings.model_copy(update={"session_expiry": REQUESTS_WAIT})
-        return Connection(settings, name, keep_session=True, window=REQUESTS_AT_ONCE, will=self._sink.will)
+        return Connection(
+            settings, name, keep_session=True, window=REQUESTS_AT_ONCE, will=self._sink.will, address=self._address()
+        )
 
 
 def device_namer(settings: Mqtt) -> Callable[[str, str], str]:

@@ -28,7 +28,17 @@ from host.plugin_manager import Plugin, PluginRegistry
 from host.reports import event_facts, event_view, event_views, failure_view, job_counts, refusal_view
 from host.search import Search
 from host.sources.folder import FolderSource
-from host.views import EventView, Explanation, Hit, LeaseHistory, LeaseTable, ModelView, PluginView, Status
+from host.views import (
+    EventView,
+    Explanation,
+    Hit,
+    LeaseHistory,
+    LeaseTable,
+    ModelView,
+    MqttView,
+    PluginView,
+    Status,
+)
 
 RECENT = 5
 
@@ -65,6 +75,10 @@ class Questions:
     def _with_workers(self) -> AbstractAsyncContextManager[None]:
         raise NotImplementedError
 
+    async def broker_view(self) -> MqttView | None:
+        """The broker, None where none is configured."""
+        raise NotImplementedError
+
     def _must_own(self) -> None:
         if self.read_only:
             raise UsageError("The data directory was opened to read only.", "Nothing was changed.")
@@ -80,6 +94,7 @@ class Questions:
             paused=self.leases.paused,
             **await self._totals(),
             inboxes=inbox_views(self.sources),
+            mqtt=await self.broker_view(),
             queues=queue_views(await self._job_counts(), self.registry, self.dispatcher),
             devices=device_views(self.leases) if self.running_pid else [],
             failures=[failure_view(row) for row in await self.journal.rows("failed_jobs", plugin=None, limit=RECENT)],

@@ -25,6 +25,22 @@ class InboxView(View):
     alarm: str
 
 
+class MqttView(View):
+    """The broker. `alarm` is empty when all is well, else why nothing goes in or out, and what to do.
+
+    `since` is since when `state` holds. `owed` are outcomes that the broker has not acknowledged, `taken` the messages
+    that were taken in since the host started.
+    """
+
+    broker: str
+    embedded: bool
+    state: Literal["stopped", "connecting", "connected", "away"]
+    since: float | None = None
+    taken: int = 0
+    owed: int = 0
+    alarm: str = ""
+
+
 class QueueView(View):
     """The jobs of one plugin."""
 
@@ -70,7 +86,10 @@ class RefusalView(View):
 
 
 class Status(View):
-    """What a person wants to see at a glance. `running` is the host's process id, None when no host runs."""
+    """What a person wants to see at a glance.
+
+    `running` is the host's process id, None when no host runs; `mqtt` is None where no broker is configured.
+    """
 
     running: int | None
     data: str
@@ -83,6 +102,7 @@ class Status(View):
     failed: int
     owed: int
     inboxes: list[InboxView]
+    mqtt: MqttView | None = None
     queues: list[QueueView]
     devices: list[DeviceView]
     failures: list[FailureView]

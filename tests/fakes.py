@@ -24,6 +24,7 @@ from host.views import (
     LeaseHistory,
     LeaseTable,
     ModelView,
+    MqttView,
     PluginView,
     QueueView,
     RefusalView,
@@ -47,6 +48,7 @@ class FakeService:
         self.events: dict[str, EventView] = {}
         self.refused: list[RefusalView] = []
         self.alarm = ""
+        self.mqtt: MqttView | None = None
         self.paused = False
         self.withdrawn = ""
         self.unloaded: list[str | None] = []
@@ -90,7 +92,7 @@ class FakeService:
         return Status(
             running=self.running, data=self.data, outbox=self.outbox, paused=self.paused,
             events=len(events), arrivals=len(events) + len(self.refused), refused=len(self.refused),
-            queued=queued, failed=len(failed), owed=0, inboxes=[inbox],
+            queued=queued, failed=len(failed), owed=0, inboxes=[inbox], mqtt=self.mqtt,
             queues=[QueueView(plugin="clip", queued=queued, running=0, done=done, failed=len(failed))],
             devices=[device] if self.running else [],
             failures=[

@@ -9,12 +9,14 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
 
 import typer
 
-from host.cli.options import AsJson, ConfigFile, configuration
+from host.cli.options import AsJson, ConfigFile, DataDir, configuration
 from host.cli.output import plural, show, show_json, text
-from host.config import Config, Mqtt
+from host.config import Address, Config, Mqtt
+from host.control import connect
 from host.errors import UsageError
 from host.topics import TopicPattern, check_topic
 
@@ -32,15 +34,16 @@ def watch(
     topic: Annotated[str, typer.Option("--topic", metavar="FILTER", help="What to watch.")] = "sensorium/#",
     count: Annotated[int, typer.Option("--count", min=0, help="End after so many messages; 0: never.")] = 0,
     config: ConfigFile = None,
+    data: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
     """Show messages as they come, until Ctrl-C."""
-    settings = _settings(configuration(config))
+    chosen = configuration(config, data)
     try:
         pattern = TopicPattern.parse(topic)
     except ValueError as error:
         raise UsageError(f"{topic!r:.100} cannot be watched: {error}.") from error
-    asyncio.run(_connected(settings, lambda connection: _watch(connection, pattern.filter, count, as_json)))
+    asyncio.run(_connected(chosen, lambda connection: _watch(connection, pattern.filter, count, as_json)))
 
 
 @app.command()
@@ -49,26 +52,39 @@ def publish(
     topic: Annotated[str, typer.Option("--topic", help="Where to.")],
     retain: Annotated[bool, typer.Option("--retain", help="Have the broker keep it for newcomers.")] = False,
     config: ConfigFile = None,
+    data: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
     """Publish a file; returns when the broker has it (QoS 1)."""
-    settings = _settings(configuration(config))
+    chosen = configuration(config, data)
     try:
         check_topic(topic)
     except ValueError as error:
         raise UsageError(f"Nothing can be published to {topic!r:.100}: {error}.") from error
     content = _content(file)
-    asyncio.run(_connected(settings, lambda connection: connection.send(topic, content, retain=retain)))
+    asyncio.run(_connected(chosen, lambda connection: connection.send(topic, content, retain=retain)))
     if as_json:
         show_json({"topic": topic, "bytes": len(content)})
     else:
         show(text(f"Published {plural(len(content), 'byte')} to {topic}."))
 
 
-def _settings(config: Config) -> Mqtt:
-    if config.mqtt.broker is None:
-        raise UsageError("No broker is configured.", 'Set `broker` under [mqtt] in config.toml, as "embedded".')
-    return config.mqtt
+async def _broker(config: Config) -> tuple[Mqtt, Address]:
+    """How a broker is spoken to, and where it is: of an embedded one the host that has started it knows."""
+    settings = config.mqtt
+    if settings.broker is not None and not settings.is_embedded:
+        return settings, settings.address
+    host = await connect(config.paths.data)
+    found = (await host.status()).mqtt if host else None
+    if found is not None and found.embedded:
+        at = urlsplit(found.broker)
+        return settings.model_copy(update={"broker": "embedded"}), Address(at.hostname or "", at.port or 0)
+    if settings.is_embedded:
+        raise UsageError(
+            f"No host runs with {config.paths.data}, and the embedded broker runs with its host alone.",
+            "Start it with `sensorium run`, or name the data folder of the one that runs with --data.",
+        )
+    raise UsageError("No broker is configured.", 'Set `broker` under [mqtt] in config.toml, as "embedded".')
 
 
 def _content(file: Path) -> bytes:
@@ -80,13 +96,14 @@ def _content(file: Path) -> bytes:
         raise UsageError(f"{file} cannot be read: {error.strerror}.") from error
 
 
-async def _connected(settings: Mqtt, use: Callable[[Connection], Awaitable[None]]) -> None:
+async def _connected(config: Config, use: Callable[[Connection], Awaitable[None]]) -> None:
     """Use one connection; its end is told as a sentence."""
     import aiomqtt  # with it half of a short command's start
 
     from host.mqtt.client import Connection, problem_of
 
-    connection = Connection(settings, f"sensorium-cli-{os.getpid()}")
+    settings, address = await _broker(config)
+    connection = Connection(settings, f"sensorium-cli-{os.getpid()}", address=address)
     try:
         async with connection:
             await use(connection)

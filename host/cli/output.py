@@ -151,6 +151,12 @@ def lasting(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.0f} h"
 
 
+def moment(at: float, now: float | None = None) -> str:
+    """The time of the day, with the date when it was not today."""
+    then, today = datetime.fromtimestamp(at), datetime.fromtimestamp(time.time() if now is None else now).date()
+    return then.strftime("%H:%M:%S" if then.date() == today else "%Y-%m-%d %H:%M")
+
+
 def size(count: int) -> str:
     """Bytes for people."""
     value, unit = float(count), "B"

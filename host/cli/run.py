@@ -20,10 +20,10 @@ import typer
 from host.cli.options import AsJson, ConfigFile, DataDir, configuration
 from host.cli.output import Piece, console, joined, plural, show, show_json, show_whole, text
 from host.cli.service import ask
-from host.config import Config, Inbox, Overrides, check_plugin_names, load_config
+from host.config import Config, Inbox, Mqtt, Overrides, check_plugin_names, load_config
 from host.errors import WorkFailed
 from host.log import get_logger, start_logging
-from host.views import PluginView, Status
+from host.views import MqttView, PluginView, Status
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -93,7 +93,7 @@ async def _run(config: Config, once: bool) -> RunSummary | None:
         plugins = await app.plugins()
         check_plugin_names(config, [plugin.name for plugin in plugins])
         with _signals(app) as stopped:
-            show_whole(_banner(config, plugins, once))
+            show_whole(_banner(config, plugins, once, await app.broker_view()))
             log.info("host started", process=os.getpid(), once=once)
             summary = await _work(app, once)
         if stopped and (once or len(stopped) > 1):
@@ -172,6 +172,8 @@ def progress_line(found: Status) -> Text:
     arriving = sum(inbox.settling + inbox.taking for inbox in found.inboxes)
     busy = [f"{queue.plugin} at work" for queue in found.queues if queue.running]
     alarms = [(f"{inbox.name}: {inbox.alarm}", "bold red") for inbox in found.inboxes if inbox.alarm]
+    if found.mqtt is not None and found.mqtt.alarm:
+        alarms.append((f"MQTT: {found.mqtt.alarm}", "bold red"))
     idle = not (arriving or found.queued or busy or found.owed)
     pieces: list[Piece] = [
         ("paused", "bold yellow") if found.paused else ("watching", "green") if idle else ("working", "cyan"),
@@ -187,7 +189,7 @@ def progress_line(found: Status) -> Text:
     return line
 
 
-def _banner(config: Config, plugins: list[PluginView], once: bool) -> Text:
+def _banner(config: Config, plugins: list[PluginView], once: bool, broker: MqttView | None) -> Text:
     from rich.text import Text
 
     what = "works off" if once else "watches"
@@ -195,6 +197,8 @@ def _banner(config: Config, plugins: list[PluginView], once: bool) -> Text:
     rows += [text("  ", (str(inbox.path), "bold"), f"  ({_after(inbox)})") for inbox in config.inboxes]
     rows.append(text("results  ", (f"{config.paths.outbox}/NAME.json", "bold")))
     rows.append(text("data     ", str(config.paths.data)))
+    if broker is not None and not (once and broker.embedded):
+        rows += _mqtt(config.mqtt, broker)
     used = [
         f"{one.name} ({one.model})" if one.model else one.name for one in plugins if one.enabled and not one.problem
     ]
@@ -203,6 +207,19 @@ def _banner(config: Config, plugins: list[PluginView], once: bool) -> Text:
     if not once:
         rows.append(text(("Ctrl-C stops. In another terminal: sensorium status", "dim")))
     return Text("\n").join(rows)
+
+
+def _mqtt(settings: Mqtt, broker: MqttView) -> list[Text]:
+    """Where devices meet the host, and what an embedded broker cannot do."""
+    topics = ", ".join(one.topic for one in settings.subscribe)
+    rows = [text("mqtt     ", (broker.broker, "bold"), f"  (takes in {topics})")]
+    if broker.embedded:
+        moved = not broker.broker.endswith(f":{settings.embedded_port}")
+        taken = f"port {settings.embedded_port} is taken, so it is this one; " if moved else ""
+        limits = "our own broker, for trying things out: it is reached from this machine alone, by everybody here,"
+        rows.append(text((f"         {taken}{limits}", "dim")))
+        rows.append(text(("         and keeps nothing for who is away. Watch it: sensorium mqtt watch", "dim")))
+    return rows
 
 
 def _after(inbox: Inbox) -> str:

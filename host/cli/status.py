@@ -11,11 +11,24 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from host.cli.options import AsJson, ConfigFile, DataDir, configuration
-from host.cli.output import Piece, ago, console, joined, pairs, plural, show, show_json, show_json_line, table, text
+from host.cli.output import (
+    Piece,
+    ago,
+    console,
+    joined,
+    moment,
+    pairs,
+    plural,
+    show,
+    show_json,
+    show_json_line,
+    table,
+    text,
+)
 from host.cli.service import ask, open_service
 from host.config import Config
 from host.control import ControlClient
-from host.views import DeviceView, Status
+from host.views import DeviceView, MqttView, Status
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
@@ -81,6 +94,8 @@ def glance(found: Status) -> Group:
     from rich.console import Group
 
     parts: list[RenderableType] = [_headline(found), _places(found), _inboxes(found)]
+    if found.mqtt is not None:
+        parts.append(_broker(found.mqtt))
     if found.queues:
         parts.append(_queues(found))
     if found.devices:
@@ -124,6 +139,17 @@ def _inboxes(found: Status) -> Table:
         now = ", ".join(f"{count} {what}" for count, what in counts if count) or quiet
         cell = text((inbox.alarm, "bold red")) if inbox.alarm else text(now)
         grid.add_row(text(inbox.name), text(inbox.path), AFTER[inbox.after], cell)
+    return grid
+
+
+def _broker(found: MqttView) -> Table:
+    grid = table("MQTT broker", "State", "Taken in", "To publish", numbers=("Taken in", "To publish"))
+    address = text(found.broker, " (our own)" if found.embedded and found.state != "stopped" else "")
+    since = f" since {moment(found.since)}" if found.since is not None and found.state != "stopped" else ""
+    state = text((f"{found.state}{since}", "bold red" if found.alarm else ""))
+    grid.add_row(address, state, str(found.taken), str(found.owed))
+    if found.alarm:
+        grid.add_row("", text((found.alarm, "bold red")), "", "")
     return grid
 
 

@@ -18,7 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, 
 from pydantic_core import PydanticCustomError
 
 from hooks.events import Kind
-from host.topics import TopicPattern
+from host.topics import SHARE, TopicPattern
 
 
 def _absolute(path: Path, info: ValidationInfo) -> Path:
@@ -181,6 +181,12 @@ class Address:
         return f"{self.host}:{self.port}"
 
     @property
+    def url(self) -> str:
+        """As the configuration writes it."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'mqtts' if self.tls else 'mqtt'}://{host}:{self.port}"
+
+    @property
     def is_here(self) -> bool:
         """Whether it is this very machine, so that nobody can listen on the way."""
         if self.host == "localhost":
@@ -259,7 +265,10 @@ class Mqtt(Section):
         "for yours. User and password come from SENSORIUM_MQTT_USER and SENSORIUM_MQTT_PASSWORD. Not set: no MQTT.",
     )
     embedded_port: int = Field(
-        default=1883, ge=1, le=65_535, description="Port of the embedded broker, on this machine alone."
+        default=1883,
+        ge=1,
+        le=65_535,
+        description="Port of the embedded broker, on this machine alone; the next free one when it is taken.",
     )
     client_id: str = Field(
         default="",
@@ -322,6 +331,18 @@ class Mqtt(Section):
                 "the way may read and change it"
             )
         return broker
+
+    @field_validator("subscribe")
+    @classmethod
+    def _is_understood(cls, subscribe: tuple[Subscription, ...], info: ValidationInfo) -> tuple[Subscription, ...]:
+        if info.data.get("broker") == "embedded":
+            for one in subscribe:
+                if one.topic.startswith(SHARE):
+                    raise ValueError(
+                        f"cannot have {one.topic}: the embedded broker knows no shared subscriptions; use mosquitto, "
+                        "or leave $share/GROUP/ out"
+                    )
+        return subscribe
 
     @property
     def is_embedded(self) -> bool:

@@ -1,7 +1,9 @@
 """The embedded broker: amqtt in a process of its own, on this machine alone, for trying things out.
 
-    starting → serving → ended (its port is taken, or it died) → (a pause) → starting …
+    starting → serving → ended (it died, or somebody was faster at its port) → (a pause) → starting …
 
+It takes the port that is wished for, or the next free one: two hosts, or a broker that is there already, are no reason
+to fail. `address` says where it is; `sensorium status` shows it.
 Its limits, which `LIMITS` says to people: it speaks MQTT 3.1.1, lets everybody on this machine in, and keeps neither
 messages nor sessions for clients that are away, so that what is under way when it or the host ends is lost.
 """
@@ -10,54 +12,87 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import sys
-from collections.abc import Callable
 from typing import Any
 
+from host.config import Address
 from host.log import get_logger
 
 HERE = "127.0.0.1"
-PAUSE = 2.0  # seconds until it is started again
+NEIGHBOURS = 100  # ports that are tried after the one that is wished for
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds until it is started again
 GOODBYE = 3.0
 READY = b"ready\n"
+LAST_WORDS = 4096  # bytes of what it printed that are kept
 LIMITS = (
-    "The embedded broker is for trying things out: it keeps nothing for a host or a device that is away. "
-    "Install mosquitto and set `broker` in [mqtt] to it where nothing may be lost."
+    "The embedded broker is for trying things out: it keeps nothing for a host or a device that is away, and lets "
+    "everybody on this machine in. Install mosquitto and set `broker` in [mqtt] to it where nothing may be lost."
 )
 
 log = get_logger(__name__)
 
 
 class EmbeddedBroker:
-    """The broker's process; `run` keeps it up until it is cancelled."""
+    """The broker's process; `run` keeps it up until it is cancelled.
 
-    def __init__(self, port: int, on_state: Callable[[str], None] = lambda problem: None) -> None:
-        self.port = port
-        self._on_state = on_state
+    `served` is set once it has served; `problem` says why it does not now.
+    """
+
+    def __init__(self, wished: int) -> None:
+        self._wished = wished
+        self._port = free_port(wished)
+        self.problem = ""
+        self.served = asyncio.Event()
+
+    @property
+    def address(self) -> Address:
+        """Where it serves, or will."""
+        return Address(HERE, self._port)
 
     async def run(self) -> None:
         """Serve; the process is gone when this has ended."""
+        pause = FIRST_PAUSE
         while True:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "host.mqtt.broker", str(self.port),
+                sys.executable, "-m", "host.mqtt.broker", str(self._port),
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+                process_group=0,  # Ctrl-C is the host's alone, which has last things to say to it
             )  # fmt: skip
             try:
-                await self._served(process)
+                pause = FIRST_PAUSE if await self._served(process) else min(2 * pause, LONGEST_PAUSE)
             finally:
                 await _ended(process)
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(pause)
+            self._port = free_port(self._port)
 
-    async def _served(self, process: asyncio.subprocess.Process) -> None:
+    async def _served(self, process: asyncio.subprocess.Process) -> bool:
+        """Wait until it ends; whether it served before."""
         assert process.stdout is not None
-        if await process.stdout.readline() == READY:
-            log.info("embedded broker serves", port=self.port, note=LIMITS)
-            self._on_state("")
-        _, errors = await process.communicate()
-        last = (errors.decode(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
-        problem = f"The embedded broker on port {self.port} ended: {last[:300]}. It is started again by itself."
-        log.warning("embedded broker ended", port=self.port, reason=last[:300])
-        self._on_state(f"{problem} If another program has the port, set `embedded_port` in [mqtt].")
+        assert process.stderr is not None
+        served = await process.stdout.readline() == READY
+        if served:
+            taken = "" if self._port == self._wished else f" Port {self._wished} is taken."
+            log.info("embedded broker serves", address=str(self.address), note=f"{LIMITS}{taken}")
+            self.problem = ""
+            self.served.set()
+        last = b""
+        while chunk := await process.stderr.read(LAST_WORDS):
+            last = (last + chunk)[-LAST_WORDS:]
+        reason = (last.decode(errors="replace").strip().splitlines() or ["it said nothing"])[-1][:300]
+        self.problem = f"The embedded broker on {self.address} ended: {reason}. It is started again by itself."
+        log.warning("embedded broker ended", address=str(self.address), reason=reason)
+        return served
+
+
+def free_port(wished: int) -> int:
+    """The first port of this machine that nobody listens on, from the one that is wished for on."""
+    for port in (*range(wished, min(wished + NEIGHBOURS, 65_536)), 0):
+        with contextlib.suppress(OSError), socket.socket() as one:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            one.bind((HERE, port))
+            return int(one.getsockname()[1])
+    return wished
 
 
 async def _ended(process: asyncio.subprocess.Process) -> None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import itertools
 import random
 import socket
@@ -32,7 +33,7 @@ from typing import Any, Self
 
 import aiomqtt
 import paho.mqtt.client as paho
-from aiomqtt.exceptions import MqttConnectError
+from aiomqtt.exceptions import MqttCodeError, MqttConnectError
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -50,12 +51,17 @@ READS_A_TURN = 6  # packets that are read before others get their turn on the ev
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 30.0  # seconds between attempts
 STEADY = 10.0  # seconds after which a connection counts as a good one
 REFUSED_CONNECTIONS = {4: "wrong user or password", 5: "not allowed", 134: "wrong user or password", 135: "not allowed"}
+UNSPECIFIED = 128  # what paho says of a connection that just broke
 
 log = get_logger(__name__)
 
 
 class MqttProblem(HostError):
     """The broker cannot be reached or refused something; it may be well later."""
+
+
+class Refused(MqttProblem):
+    """The broker does not take messages on a topic; mosquitto before 2.1 ends the connection, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,9 +252,24 @@ class Connection(aiomqtt.Client):
     def _receive(self, bufsize: int) -> bytes:
         """What paho asks its socket for, from a buffer; raises BlockingIOError when there is nothing."""
         if not self._buffer:
-            self._buffer = memoryview(self._receive_some(max(bufsize, CHUNK)))
+            try:
+                self._buffer = memoryview(self._receive_some(max(bufsize, CHUNK)))
+            except BlockingIOError:
+                raise
+            except OSError as error:
+                self._cannot_connect(error)
+                raise
+            if not self._buffer:
+                self._cannot_connect(ConnectionResetError(errno.ECONNRESET, "it closed the connection"))
         wanted, self._buffer = self._buffer[:bufsize], self._buffer[bufsize:]
         return bytes(wanted)
+
+    def _cannot_connect(self, reason: OSError) -> None:
+        """Say why at once, where nobody has answered yet: aiomqtt would wait for its time limit, and not know."""
+        if not self._connected.done():
+            error = aiomqtt.MqttError(str(reason))
+            error.__cause__ = reason
+            self._connected.set_exception(error)
 
     def _is_decoded(self) -> bool:
         """Whether TLS holds bytes that the event loop would never be told of."""
@@ -319,7 +340,7 @@ class Connection(aiomqtt.Client):
             super()._on_publish(client, userdata, mid, code, properties)
         elif getattr(code, "is_failure", False):
             advice = "Allow this user to write it in the broker's access list."
-            answer.set_exception(MqttProblem(f"The broker {self.address} refused the message: {code}.", advice))
+            answer.set_exception(Refused(f"The broker {self.address} refused the message: {code}.", advice))
         else:
             answer.set_result(None)
 
@@ -367,16 +388,26 @@ def problem_of(error: BaseException, address: Address) -> MqttProblem:
         advice = "Check that this port speaks TLS, and `certificate` and `key` in [mqtt]."
         return MqttProblem(f"TLS with the broker {address} failed: {cause.reason or cause}.", advice)
     if isinstance(cause, OSError):
-        reason = cause.strerror or str(cause)
-        return MqttProblem(f"The broker {address} cannot be reached: {reason}.", "Check that it runs, and its address.")
-    return MqttProblem(f"The connection to the broker {address} was lost: {error}.", "It is tried again by itself.")
+        reason = cause.strerror or str(cause) or "it does not answer"
+        tls = "that this port speaks TLS" if address.tls else "that this port is not one for TLS (mqtts://)"
+        advice = f"Check that it runs, its address, and {tls}."
+        return MqttProblem(f"The broker {address} cannot be reached: {reason}.", advice)
+    return _lost(cause, address)
 
 
 def _refused(error: MqttConnectError, address: Address) -> MqttProblem:
     code = error.rc.value if isinstance(error.rc, ReasonCode) else error.rc or 0
-    reason = REFUSED_CONNECTIONS.get(code, str(error))
-    advice = "Set SENSORIUM_MQTT_USER and SENSORIUM_MQTT_PASSWORD to what the broker knows."
-    return MqttProblem(f"The broker {address} refused the connection: {reason}.", advice)
+    if code in REFUSED_CONNECTIONS:
+        advice = "Set SENSORIUM_MQTT_USER and SENSORIUM_MQTT_PASSWORD to what the broker knows."
+        return MqttProblem(f"The broker {address} refused the connection: {REFUSED_CONNECTIONS[code]}.", advice)
+    return MqttProblem(f"The broker {address} refused the connection: {error}.", "The broker's own log says why.")
+
+
+def _lost(cause: BaseException, address: Address) -> MqttProblem:
+    said = cause.rc if isinstance(cause, MqttCodeError) and isinstance(cause.rc, ReasonCode) else None
+    reason = f": {said}" if said is not None and said.value != UNSPECIFIED else ""
+    advice = "Check that it runs; if this happens again and again, another client has the same `client_id`."
+    return MqttProblem(f"The connection to the broker {address} was lost{reason}.", advice)
 
 
 async def stay_connected(

@@ -18,6 +18,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import aiomqtt
 from paho.mqtt.packettypes import PacketTypes
@@ -28,8 +29,9 @@ from host.errors import NotFound, UsageError, WorkFailed
 from host.findings import Finding
 from host.journal import Journal
 from host.log import get_logger
-from host.mqtt.client import Connection, Message, MqttProblem, stay_connected
+from host.mqtt.client import Connection, Message, MqttProblem, Refused, stay_connected
 from host.mqtt.discovery import birth_topic, discovery_message, discovery_topic
+from host.mqtt.link import Link
 from host.mqtt.messages import (
     ACTIONS,
     Answer,
@@ -53,6 +55,8 @@ AT_ONCE = 20  # entries of the outbox that may wait for the broker's acknowledge
 REQUESTS_AT_ONCE = 64
 STATE_EVERY = 2.0  # seconds; a host that takes long to tell its state is asked less often
 GOODBYE = 2.0
+REFUSED_FOR = 600.0  # seconds until a topic is tried again that the broker refused
+SHOWN = 3  # topics that an alarm names
 CODES = {NotFound: "not_found", UsageError: "bad_request", WorkFailed: "failed"}
 
 Answerer = Callable[[str, bytes], Awaitable[Sequence[Finding]]]
@@ -67,6 +71,14 @@ class Announcement:
 
     prefix: str
     version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A topic that the broker refused, and until when (by the monotonic clock) it is not tried again."""
+
+    problem: Refused
+    until: float
 
 
 class MqttSink:
@@ -98,12 +110,21 @@ class MqttSink:
         self._wake = asyncio.Event()
         self._greeted = asyncio.Event()
         self.idle = asyncio.Event()
-        self.problem = "It has not been connected yet."
+        self.link = Link()
+        self._refused: dict[str, Refusal] = {}
 
     @property
     def will(self) -> aiomqtt.Will:
         """What the broker says for a host that is gone."""
         return aiomqtt.Will(self._topics.availability, "offline", qos=1, retain=True)
+
+    @property
+    def trouble(self) -> str:
+        """What the broker does not let the host say, and what to do."""
+        if not self._refused:
+            return ""
+        topics = ", ".join(sorted(self._refused)[:SHOWN]) + (", …" if len(self._refused) > SHOWN else "")
+        return f"{next(iter(self._refused.values())).problem} It was for {topics}."
 
     def wake(self) -> None:
         """Something may be owed."""
@@ -115,16 +136,18 @@ class MqttSink:
         await stay_connected(connect, self.use, self._on_state)
 
     def _on_state(self, problem: str) -> None:
-        if problem and problem != self.problem:
+        if not problem:
+            return  # it stands once it has greeted
+        if problem != self.link.problem:
             log.warning("nothing can be published; it is kept", reason=problem)
-        elif not problem:
-            log.info("connected to the broker")
-        self.problem = problem
+        self.link.tell(problem)
 
     async def use(self, connection: Connection) -> None:
         """Everything that is done on one connection; ends with what breaks it."""
         try:
             await self._greet(connection)
+            log.info("connected to the broker", address=str(connection.address))
+            self.link.tell("")
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._listen(connection, tasks), name="mqtt-listen")
                 tasks.create_task(self._publish_owed(connection), name="mqtt-publish")
@@ -161,10 +184,21 @@ class MqttSink:
 
     async def _say(self, connection: Connection, topic: str, content: str | bytes) -> None:
         """Publish a retained state; a broker that refuses it is no reason to publish nothing else."""
+        with contextlib.suppress(MqttProblem):
+            await self._put(connection, topic, content, retain=True)
+
+    async def _put(self, connection: Connection, topic: str, content: str | bytes, **options: Any) -> None:
+        """Publish, unless the broker refused this topic a while ago: then the connection might end each time."""
+        refused = self._refused.get(topic)
+        if refused is not None and time.monotonic() < refused.until:
+            raise refused.problem
         try:
-            await connection.send(topic, content, retain=True)
-        except MqttProblem as error:
-            log.warning("a state cannot be published", topic=topic, reason=str(error))
+            await connection.send(topic, content, **options)
+        except Refused as error:
+            log.warning("the broker refuses a topic", topic=topic, reason=str(error))
+            self._refused[topic] = Refusal(error, time.monotonic() + REFUSED_FOR)
+            raise
+        self._refused.pop(topic, None)
 
     # -- what is owed ------------------------------------------------------------------------------------------------
 
@@ -209,7 +243,7 @@ class MqttSink:
         except MqttProblem as error:  # this message; a connection that broke is another error
             log.error("a result cannot be published", source=owed.source, origin=owed.origin, reason=str(error))
             with contextlib.suppress(MqttProblem):
-                await connection.send(*self._unpublishable(owed, error))
+                await self._put(connection, *self._unpublishable(owed, error))
 
     def _unpublishable(self, owed: Owed, error: MqttProblem) -> tuple[str, bytes]:
         host, topic = self._topics.host, self._topics.errors(self._device_of(owed.source, owed.origin))
@@ -221,7 +255,7 @@ class MqttSink:
 
     async def _send(self, connection: Connection, message: Outgoing) -> None:
         properties = _content_type(message.media_type) if connection.is_modern else None
-        await connection.send(message.topic, message.payload, properties=properties)
+        await self._put(connection, message.topic, message.payload, properties=properties)
 
     # -- how it stands -----------------------------------------------------------------------------------------------
 

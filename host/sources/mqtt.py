@@ -18,12 +18,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from host.config import Mqtt, Subscription
+from host.config import Address, Mqtt, Subscription
 from host.errors import HostError
 from host.intake import Intake, Refused, Unsettled
 from host.journal import Journal
 from host.log import get_logger
 from host.mqtt.client import Connection, Message, acknowledge, stay_connected
+from host.mqtt.link import Link
 from host.names import to_text
 from host.sources.messages import SOURCE, MessageArrival
 from host.topics import TopicPattern
@@ -57,14 +58,17 @@ class MqttSource:
         journal: Journal,
         *,
         on_refused: Callable[[list[tuple[str, str]]], None] = lambda refused: None,
+        address: Callable[[], Address] | None = None,
     ) -> None:
         self.settings = settings
+        self.link = Link()
+        self._address = address or (lambda: settings.address)
         self.client_id = settings.client_id or client_id_of(data)
         self._intake = intake
         self._journal = journal
         self._on_refused = on_refused
         self._rules = [Rule(one, TopicPattern.parse(one.topic)) for one in settings.subscribe]
-        self._alarms: dict[str, str] = {"connection": "It is not connected yet."}
+        self.trouble = ""
         self._talk = (*(f"{settings.base_topic}/{one}/" for one in TALK), f"{settings.discovery_prefix}/device/")
         self._serial = 0
         self.taken = 0
@@ -73,28 +77,30 @@ class MqttSource:
     @property
     def alarm(self) -> str:
         """Why messages are not taken in as they should be, and what to do; empty when all is well."""
-        return " ".join(filter(None, self._alarms.values()))
+        unconnected = "It is not connected yet." if self.link.state == "connecting" else self.link.problem
+        return f"{unconnected} {self.trouble}".strip()
 
     async def run(self) -> None:
         """Stay connected and take in; ends only by cancellation."""
         await stay_connected(self._connect, self._take_in, self._on_state)
 
     def _connect(self) -> Connection:
-        return Connection(self.settings, self.client_id, keep_session=True, window=self.settings.window)
+        name, window = self.client_id, self.settings.window
+        return Connection(self.settings, name, keep_session=True, window=window, address=self._address())
 
     def _on_state(self, problem: str) -> None:
-        self._alarm("connection", problem and f"{problem} It is tried again by itself.")
-        if problem:
-            self.idle.set()
+        if not problem:
+            return  # it stands once all is subscribed to
+        if problem != self.link.problem:
+            log.warning("nothing can be taken in from the broker; it is tried again", reason=problem)
+        self.link.tell(problem)
+        self.idle.set()
 
-    def _alarm(self, about: str, alarm: str) -> None:
-        if alarm == self._alarms.get(about, ""):
-            return
-        self._alarms[about] = alarm
-        if alarm:
-            log.warning("MQTT alarm", about=about, reason=alarm)
-        else:
-            log.info("MQTT alarm over", about=about)
+    def _on_trouble(self, trouble: str) -> None:
+        """What keeps messages of a connection that stands from being committed."""
+        if trouble and trouble != self.trouble:
+            log.warning("messages wait with the broker", reason=trouble)
+        self.trouble = trouble
 
     # -- one connection ----------------------------------------------------------------------------------------------
 
@@ -102,6 +108,7 @@ class MqttSource:
         for rule in self._rules:
             ignore = rule.subscription.retained == "ignore" and not rule.pattern.is_shared
             await connection.listen(rule.pattern.filter, rule.subscription.qos, ignore_retained=ignore)
+        self.link.tell("")
         while True:
             for group in groups(await self._next(connection)):
                 await self._take_group(group)
@@ -132,11 +139,11 @@ class MqttSource:
         try:
             verdicts = await self._intake.accept(arrivals)
         except HostError as error:
-            self._alarm("intake", f"Nothing can be taken in: {error} It is tried again every few seconds.")
+            self._on_trouble(f"Nothing can be taken in: {error} It is tried again every few seconds.")
             return arrivals
         pairs = list(zip(arrivals, verdicts, strict=True))
         again = [(arrival, verdict) for arrival, verdict in pairs if isinstance(verdict, Unsettled)]
-        self._alarm("intake", again[0][1].reason if again else "")
+        self._on_trouble(again[0][1].reason if again else "")
         await self._report([(one.origin, verdict.reason) for one, verdict in pairs if isinstance(verdict, Refused)])
         return [arrival for arrival, _ in again]
 

@@ -50,6 +50,12 @@ def test_qos_2_is_refused_with_the_reason(problem):
     assert "before the message is stored" in said
 
 
+def test_the_embedded_broker_knows_no_shared_subscriptions(problem, tmp_path):
+    shared = '[mqtt]\nbroker = "embedded"\n[[mqtt.subscribe]]\ntopic = "$share/hosts/a/#"\n'
+    assert "knows no shared subscriptions" in problem(shared)
+    assert loaded(tmp_path, shared.replace("embedded", "mqtt://localhost")).subscribe
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -8,7 +8,8 @@ import sys
 import pytest
 from pydantic import TypeAdapter
 
-from host.views import EventView, Explanation, Hit, LeaseTable, ModelView, PluginView, Status, Submitted
+from host.views import EventView, Explanation, Hit, LeaseTable, ModelView, MqttView, PluginView, Status, Submitted
+from tests.fakes import NOW
 
 EVENT_ID = re.compile(r"[0-9a-f]{32}")
 
@@ -42,6 +43,17 @@ def test_status_shows_an_alarm_and_a_pause(cli, host):
     assert "Paused (process 4711)" in shown
     assert "sensorium resume" in shown
     assert "the folder is gone: mount it again" in shown
+
+
+def test_status_shows_the_broker_and_what_keeps_the_host_from_it(cli, host):
+    assert "MQTT" not in cli("status").flat
+    host.mqtt = MqttView(broker="mqtt://127.0.0.1:1884", embedded=True, state="connected", since=NOW, taken=3)
+    assert "mqtt://127.0.0.1:1884 (our own) connected since" in cli("status").flat
+    host.mqtt = MqttView(broker="mqtts://b:8883", embedded=False, state="away", since=NOW, owed=7, alarm="It is gone.")
+    shown = cli("status").flat
+    assert "mqtts://b:8883 away since" in shown
+    assert "It is gone." in shown
+    assert as_json(cli("status", "--json"), Status).mqtt == host.mqtt
 
 
 def test_status_as_json_has_the_documented_shape(cli, host):

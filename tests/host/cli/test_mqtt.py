@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
+import socket
 import subprocess
 import sys
 
 import pytest
 
+from tests.end_to_end.host_process import until
 from tests.mosquitto import mosquitto
 
 
@@ -31,6 +34,46 @@ def test_a_published_file_is_seen_by_who_watches(tmp_path, broker):
     seen = sensorium(tmp_path, "watch", "--count", "1", "--json")
     assert json.loads(seen.stdout) == {"topic": "sensorium/in/desk/note", "bytes": 5, "retained": True, "text": "hello"}
     assert "hello" in sensorium(tmp_path, "watch", "--count", "1").stdout
+
+
+@pytest.fixture
+def hosted(tmp_path):
+    """A host with a broker of its own on a port that nobody could guess: the one that it wished for is taken."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = other.getsockname()[1]
+        off = "[plugins.clip]\nenabled = false\n[plugins.metadata]\nenabled = false\n"
+        (tmp_path / "config.toml").write_text(f'[mqtt]\nbroker = "embedded"\nembedded_port = {taken}\n{off}')
+        command = [sys.executable, "-m", "host", "run"]
+        with (tmp_path / "said").open("wb") as said:
+            process = subprocess.Popen(command, cwd=tmp_path, stdout=said, stderr=said)
+        until(lambda: (tmp_path / "data" / "control.sock").exists())
+        yield taken
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+
+
+def test_the_broker_of_a_host_is_found_through_the_host_and_its_limits_stand_on_the_first_screen(tmp_path, hosted):
+    (tmp_path / "note.txt").write_text("hello")
+    published = sensorium(tmp_path, "publish", "note.txt", "--topic", "sensorium/kept", "--retain")
+    assert published.returncode == 0, published.stderr
+    seen = sensorium(tmp_path, "watch", "--topic", "sensorium/kept", "--count", "1", "--json")
+    assert json.loads(seen.stdout)["text"] == "hello"
+    (tmp_path / "elsewhere").mkdir()
+    far = ("watch", "--topic", "sensorium/kept", "--count", "1", "--data", str(tmp_path / "data"))
+    assert "hello" in sensorium(tmp_path / "elsewhere", *far).stdout
+    screen = (tmp_path / "said").read_text()
+    assert f"port {hosted} is taken" in screen
+    assert "keeps nothing for who is away" in screen
+    assert "warning" not in screen
+
+
+def test_without_its_host_an_embedded_broker_is_nowhere(tmp_path):
+    (tmp_path / "config.toml").write_text('[mqtt]\nbroker = "embedded"\n')
+    done = sensorium(tmp_path, "watch")
+    assert done.returncode == 2
+    assert "`sensorium run`" in done.stderr
 
 
 @pytest.mark.parametrize(

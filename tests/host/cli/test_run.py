@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 
 from host.cli.run import progress_line
 from host.control import SOCKET_NAME
-from host.views import EventView, Status, Submitted
+from host.views import EventView, MqttView, Status, Submitted
 from tests.fakes import FakeService
 from tests.plugin_kit import MEASURE, install_plugin
 
@@ -85,6 +85,17 @@ def test_once_works_off_what_is_there_and_ends_with_0(place):
     ]
     assert json.loads((place / "outbox" / "a.txt.json").read_text())["results"][0]["data"]["size"] == 5
     assert list((place / "inbox").iterdir()) == []
+
+
+def test_once_starts_no_broker_of_its_own(place):
+    """Nobody can have sent anything to it, or hear it afterwards."""
+    with (place / "config.toml").open("a") as file:
+        file.write('[mqtt]\nbroker = "embedded"\n')
+    (place / "inbox" / "a.txt").write_text("hello")
+    done = sensorium("run", "--once")
+    assert done.returncode == 0, done.stderr
+    assert "mqtt" not in done.stdout
+    assert "broker" not in done.stderr
 
 
 def test_folders_of_the_command_line_are_enough(place):
@@ -309,3 +320,5 @@ async def test_the_line_says_what_is_going_on():
     assert progress_line(await service.status()).plain == "watching · 0 done"
     service.paused, service.alarm = True, "gone"
     assert progress_line(await service.status()).plain == "paused · 0 done · inbox: gone"
+    service.mqtt = MqttView(broker="mqtt://b:1883", embedded=False, state="away", alarm="It is away.")
+    assert progress_line(await service.status()).plain.endswith("inbox: gone · MQTT: It is away.")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,8 @@ import pytest
 from host.config import Mqtt
 from host.mqtt import client
 from host.mqtt.client import Connection, MqttProblem, acknowledge, problem_of, stay_connected
-from tests.mosquitto import Mosquitto, free_port, mosquitto
+from tests.certificates import make_keys, tls_lines
+from tests.mosquitto import Mosquitto, free_port, mosquitto, password_lines
 from tests.until import until
 
 
@@ -92,13 +91,7 @@ async def test_more_than_the_broker_takes_is_refused_before_it_is_sent(tmp_path)
 
 
 async def test_a_wrong_password_is_told_and_the_right_one_is_taken(tmp_path, monkeypatch):
-    passwords = tmp_path / "passwords"
-    passwords.touch(0o600)
-    tool = shutil.which("mosquitto_passwd", path="/usr/bin:/usr/local/bin:/opt/homebrew/bin")
-    assert tool
-    add = [tool, "-b", str(passwords), "me", "right"]
-    await asyncio.to_thread(subprocess.run, add, check=True, capture_output=True)
-    with mosquitto(tmp_path / "broker", f"allow_anonymous false\npassword_file {passwords}") as broker:
+    with mosquitto(tmp_path / "broker", password_lines(tmp_path / "passwords", "me", "right")) as broker:
         monkeypatch.setenv("SENSORIUM_MQTT_USER", "me")
         monkeypatch.setenv("SENSORIUM_MQTT_PASSWORD", "wrong")
         said = await why(settings(broker))
@@ -146,40 +139,10 @@ async def test_after_each_loss_there_is_a_new_connection_after_a_pause_and_the_r
 
 # -- TLS -------------------------------------------------------------------------------------------------------------
 
-OPENSSL = shutil.which("openssl")
-
-
-def certificate(folder: Path, name: str, signer: str, *options: str) -> None:
-    """A key and a certificate for 127.0.0.1, signed by `signer`."""
-    extensions = folder / "extensions"
-    extensions.write_text("subjectAltName = IP:127.0.0.1\n")
-    files = ["-keyout", f"{name}.key", "-out", f"{name}.csr"]
-    openssl(folder, "req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}", *files)
-    sign = ["x509", "-req", "-in", f"{name}.csr", "-CA", f"{signer}.pem", "-CAkey", f"{signer}.key", "-CAcreateserial"]
-    openssl(folder, *sign, "-extfile", "extensions", "-out", f"{name}.pem", *(options or ("-days", "2")))
-
-
-def openssl(folder: Path, *arguments: str) -> None:
-    assert OPENSSL, "openssl is not installed"
-    subprocess.run([OPENSSL, *arguments], cwd=folder, check=True, capture_output=True)
-
 
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory):
-    """An authority, a broker's certificate, one that has expired, and a device's."""
-    folder = tmp_path_factory.mktemp("keys")
-    for name in ("authority", "stranger"):
-        files = ["-keyout", f"{name}.key", "-out", f"{name}.pem"]
-        openssl(folder, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}", *files)
-    certificate(folder, "broker", "authority")
-    certificate(folder, "expired", "authority", "-days", "-1")
-    certificate(folder, "device", "authority")
-    return folder
-
-
-def tls_lines(keys: Path, name: str, *lines: str) -> str:
-    files = (f"cafile {keys}/authority.pem", f"certfile {keys}/{name}.pem", f"keyfile {keys}/{name}.key")
-    return "\n".join((*files, "allow_anonymous true", *lines))
+    return make_keys(tmp_path_factory.mktemp("keys"))
 
 
 def tls(broker: Mosquitto, keys: Path, ca: str = "authority", **others: Any) -> Mqtt:

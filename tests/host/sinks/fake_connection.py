@@ -13,7 +13,8 @@ import aiomqtt
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from host.mqtt.client import Message, MqttProblem
+from host.config import Address
+from host.mqtt.client import Message, MqttProblem, Refused
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class FakeConnection:
 
     def __init__(self, *, modern: bool = True, largest: int = 10**9, forbidden: tuple[str, ...] = ()) -> None:
         self.is_modern = modern
+        self.address = Address("127.0.0.1", 1883)
+        self.refused: set[str] = set()  # topics whose messages end the connection, as with mosquitto 2.0
         self.sent: list[Sent] = []
         self.heard: list[str] = []
         self.acknowledged: list[Message] = []
@@ -59,6 +62,9 @@ class FakeConnection:
             raise MqttProblem(f"{len(content)} bytes are more than the broker takes.")
         if self._lost.is_set():
             raise aiomqtt.MqttError("the connection was lost")
+        if topic in self.refused:
+            self.lose()
+            raise Refused("The broker refused the message: Not authorized.", "Allow it.")
         self.sent.append(Sent(topic, content, qos, retain, properties))
         if self.break_after is not None and len(self.on("results")) > self.break_after:
             self.lose()

@@ -212,6 +212,25 @@ async def test_a_result_too_large_for_the_broker_is_told_as_an_error_and_holds_u
         assert await outbox.count() == 0
 
 
+async def test_a_topic_that_the_broker_refuses_costs_one_connection_and_holds_up_nothing_else(make_sink, work, outbox):
+    await work.arrives("e1", "secret.png")
+    await work.finishes("e1")
+    await work.arrives("e2", "cat.png", plugins=("metadata",))
+    await work.finishes("e2", "metadata")
+    sink, first = make_sink(), FakeConnection()
+    first.refused = second_refuses = {"sensorium/results/inbox/clip"}
+    with pytest.raises(aiomqtt.MqttError):
+        await sink.use(first)
+    second = FakeConnection()
+    second.refused = second_refuses
+    async with connected(sink, second):
+        await sink.idle.wait()
+        assert [sent.body["event"]["origin"] for sent in second.on("results")] == ["cat.png"]
+        assert [sent.body["origin"] for sent in second.on("errors")] == ["secret.png"]
+        assert await outbox.count() == 0
+    assert "Not authorized. Allow it. It was for sensorium/results/inbox/clip." in sink.trouble
+
+
 async def test_with_mqtt_5_every_message_says_its_media_type(make_sink, work):
     await work.arrives("e1", "cat.png")
     await work.finishes("e1", file=b"\xff\xd8\xff")
