@@ -1,7 +1,21 @@
 """The contract between Sensorium and its plugins: all that a plugin author needs to import."""
 
 from hooks.errors import BadInput, InvalidPlugin, ModelUnavailable, OutOfMemory, SensoriumError, WireError
-from hooks.events import Audio, Data, Document, Event, Failure, Image, Kind, Result, Text, Video
+from hooks.events import (
+    Audio,
+    Data,
+    Derived,
+    Document,
+    Event,
+    Failure,
+    Finished,
+    Found,
+    Image,
+    Kind,
+    Result,
+    Text,
+    Video,
+)
 from hooks.hookspecs import API_VERSION, hookimpl, hookspec
 from hooks.model import Context, Device, ModelSpec, Variant
 from hooks.results import (
@@ -26,11 +40,14 @@ __all__ = [
     "Color",
     "Context",
     "Data",
+    "Derived",
     "Device",
     "Document",
     "Embedding",
     "Event",
     "Failure",
+    "Finished",
+    "Found",
     "Image",
     "ImageInfo",
     "InvalidPlugin",

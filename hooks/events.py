@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, BinaryIO, ClassVar, Literal
+from typing import Annotated, Any, BinaryIO, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 
@@ -30,11 +30,28 @@ class Failure(BaseModel):
     reason: str
 
 
+class Derived(BaseModel):
+    """A file that a plugin made of an event, to be an event of its own: a frame of a film, its sound track.
+
+    `path` lies in the plugin's scratch folder; the host takes a copy with the results, and removes it then. `role` says
+    what it is to its parent, as "frame". `moment` is where in its parent it begins, in seconds.
+    """
+
+    model_config = ConfigDict(frozen=True)
+    event_id: str
+    path: Path
+    name: str
+    role: str
+    moment: float | None = None
+    metadata: dict[str, JsonValue] = Field(default_factory=dict)
+
+
 class Event(BaseModel):
     """A settled, identified arrival.
 
     `sha256` is the hash of the content (hex), `size` its bytes, `origin` where it came from inside its `source` (a
-    relative path, a topic), `name` the last part of that. `parent` is the id of the event that it was derived from.
+    relative path, a topic), `name` the last part of that. `parent` is the id of the event that it was derived from,
+    with that event's source and origin; `role` and `moment` are those of `Derived`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -52,6 +69,8 @@ class Event(BaseModel):
     tags: tuple[str, ...] = ()
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
     parent: str | None = None
+    role: str = ""
+    moment: float | None = None
     created: datetime
 
     def open(self) -> BinaryIO:
@@ -65,6 +84,13 @@ class Event(BaseModel):
     def failure(self, reason: str) -> Failure:
         """Wrap a verdict, to be yielded from a hook: this event cannot be worked on, for this reason."""
         return Failure(event_id=self.id, reason=reason)
+
+    def derived(
+        self, path: Path, role: str, *, name: str = "", moment: float | None = None, **metadata: Any
+    ) -> Derived:
+        """Hand over a file that was made of this event, to be yielded from a hook: it becomes an event of its own."""
+        made = {"path": path, "name": name or path.name, "role": role, "moment": moment, "metadata": metadata}
+        return Derived(event_id=self.id, **made)
 
 
 class Image(Event):
@@ -115,3 +141,27 @@ EVENTS: TypeAdapter[list[AnyEvent]] = TypeAdapter(list[AnyEvent])
 HOOK_OF_KIND: dict[str, str] = {
     cls.model_fields["kind"].default: cls.hook for cls in (Image, Audio, Video, Document, Text, Data)
 }
+FINISH = "on_finished"  # the hook for an event and all that was derived from it
+
+
+class Found(BaseModel):
+    """One result as the journal keeps it; `artifact` is the file that came with it, where there is one."""
+
+    model_config = ConfigDict(frozen=True)
+    plugin: str
+    type: str
+    version: int
+    data: dict[str, JsonValue]
+    artifact: Path | None = None
+
+
+class Finished(BaseModel):
+    """An event whose jobs are finished: what was found in it, and by plugin why something was not."""
+
+    model_config = ConfigDict(frozen=True)
+    event: AnyEvent
+    found: tuple[Found, ...] = ()
+    failures: dict[str, str] = Field(default_factory=dict)
+
+
+FAMILY: TypeAdapter[list[Finished]] = TypeAdapter(list[Finished])

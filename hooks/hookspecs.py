@@ -11,7 +11,7 @@ from typing import Any
 import pluggy
 from pydantic import BaseModel
 
-from hooks.events import Audio, Data, Document, Failure, Image, Kind, Result, Text, Video
+from hooks.events import Audio, Data, Derived, Document, Event, Failure, Finished, Image, Kind, Result, Text, Video
 from hooks.model import Context, Device, ModelSpec
 from hooks.results import Embedding
 
@@ -21,7 +21,7 @@ PROJECT = "sensorium"
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
-Findings = Iterable[Result | Failure]
+Findings = Iterable[Result | Failure | Derived]
 
 
 @hookspec(firstresult=True)
@@ -66,7 +66,7 @@ def on_audio(events: list[Audio], model: Any, settings: BaseModel, context: Cont
 
 @hookspec(firstresult=True)
 def on_video(events: list[Video], model: Any, settings: BaseModel, context: Context) -> Findings:  # type: ignore[empty-body]
-    """Worker: watch films."""
+    """Worker: watch films; yield `event.derived(...)` for files that shall go the way of any event."""
 
 
 @hookspec(firstresult=True)
@@ -82,6 +82,17 @@ def on_text(events: list[Text], model: Any, settings: BaseModel, context: Contex
 @hookspec(firstresult=True)
 def on_data(events: list[Data], model: Any, settings: BaseModel, context: Context) -> Findings:  # type: ignore[empty-body]
     """Worker: read structured data."""
+
+
+@hookspec(firstresult=True)
+def on_finished(  # type: ignore[empty-body]
+    event: Event, results: list[Finished], model: Any, settings: BaseModel, context: Context
+) -> Findings:
+    """Worker: say one thing of an event and all that was derived from it, once every job of theirs is finished.
+
+    `results` begins with the event itself; the others follow in the order of their moments. Called again whenever
+    something of it was found anew. A plugin with this hook has no other `on_…` hook.
+    """
 
 
 @hookspec(firstresult=True)

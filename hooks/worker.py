@@ -5,7 +5,7 @@ unloaded, because libraries do not give all memory back otherwise.
 
     request                     answers
     load   module, spec …       loaded | error
-    run    hook, events         result | failure | progress …, then done | error
+    run    hook, events         result | failure | derived | progress …, then done | error
     query  texts                result …, then done | error
     unload                      the process exits with 0
 """
@@ -33,7 +33,7 @@ from pydantic import BaseModel
 
 from hooks import hookspecs, wire
 from hooks.errors import BadInput, InvalidPlugin, ModelUnavailable, OutOfMemory, SensoriumError, WireError
-from hooks.events import EVENTS, Failure, Result
+from hooks.events import EVENTS, FAMILY, FINISH, Derived, Event, Failure, Result
 from hooks.model import Context, Device, ModelSpec
 from hooks.wire import Arena, Message
 
@@ -146,10 +146,19 @@ class Worker:
         hook = request.body["hook"]
         events = EVENTS.validate_python(request.body["events"], strict=False)
         known = {event.id for event in events}
-        findings = getattr(self._manager.hook, hook)(events=events, **self._arguments)
-        for finding in findings or ():
+        if hook == FINISH:
+            findings: Iterable[Any] = self._finish(events, [bytes(blob) for blob in request.blobs])
+        else:
+            findings = getattr(self._manager.hook, hook)(events=events, **self._arguments) or ()
+        for finding in findings:
             self._send_finding(finding, known, hook)
         self._done()
+
+    def _finish(self, events: Iterable[Event], families: Iterable[bytes]) -> Iterator[Any]:
+        """One call for each event, with its family: what was found in it and in all that was derived from it."""
+        for event, family in zip(events, families, strict=True):
+            results = FAMILY.validate_json(family)
+            yield from self._manager.hook.on_finished(event=event, results=results, **self._arguments) or ()
 
     def _query(self, request: Message) -> None:
         arguments = {key: self._arguments[key] for key in ("model", "settings")}
@@ -170,10 +179,13 @@ class Worker:
             self._peer.send(body, [] if blob is None else [blob])
         elif isinstance(finding, Failure) and finding.event_id in known:
             self._peer.send({"op": "failure", "event": finding.event_id, "reason": finding.reason})
+        elif isinstance(finding, Derived) and finding.event_id in known:
+            made = finding.model_dump(mode="json", exclude={"event_id"})
+            self._peer.send({"op": "derived", "event": finding.event_id, **made})
         else:
             raise InvalidPlugin(
                 f"{self._plugin}.{hook} yielded {type(finding).__name__} where a result of this batch was expected.",
-                "Yield event.result(...) or event.failure(...).",
+                "Yield event.result(...), event.derived(...) or event.failure(...).",
             )
 
     def _report(self, event_id: str, fraction: float, text: str) -> None:

@@ -24,6 +24,7 @@ from host.config import Address, Config, Inbox, check_plugin_settings
 from host.control import ControlServer
 from host.dispatcher import Dispatcher
 from host.errors import JournalError
+from host.families import Families
 from host.intake import Accepted, Intake, Refused, Unsettled
 from host.journal import Journal, open_journal
 from host.leasing.devices import find_devices
@@ -85,8 +86,10 @@ class App(Questions):
         leases = Leases(find_devices(config.devices))
         models = {name: plugin.spec.name for name, plugin in registry.usable.items()}
         history = None if read_only else History(journal, leases, models, config.devices.history_days)
-        dispatcher = Dispatcher(registry.usable.values(), journal, library, leases, config.jobs, scratch, observe)
         routes = Routes(config.routes, registry.hooks_of_plugins())
+        families = Families(journal, library, routes, registry.identify, observe)
+        plugins = registry.usable.values()
+        dispatcher = Dispatcher(plugins, journal, library, leases, families, config.jobs, scratch, observe)
         self.intake = Intake(journal, library, routes, registry.identify, observe)
         folders = folders_of(config.inboxes)
         self.sidecars = SidecarSink(journal, library, config.paths.outbox, config.paths.failed, folders, observe)

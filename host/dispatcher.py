@@ -21,12 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from hooks.errors import InvalidPlugin
-from hooks.events import HOOK_OF_KIND
+from hooks.events import FINISH, HOOK_OF_KIND
 from hooks.model import Device, ModelSpec
 from hooks.wire import Message
 from host.config import Jobs
 from host.errors import WorkFailed
-from host.findings import Finding, Outcome, finding_of, model_fingerprint, provenance_of
+from host.families import Families, family_of, family_payload
+from host.findings import Finding, Made, Outcome, finding_of, made_of, model_fingerprint, provenance_of
 from host.handover import bring, content_problem, event_payload
 from host.journal import Journal
 from host.leasing.leases import Leases, LoadError
@@ -58,6 +59,7 @@ class Dispatcher:
         journal: Journal,
         library: Library,
         leases: Leases,
+        families: Families,
         jobs: Jobs,
         scratch: Path,
         observe: Observe = lambda step: None,
@@ -70,7 +72,8 @@ class Dispatcher:
         self._scratch = scratch
         self._observe = observe
         self._queues = {name: JobQueue(name, journal) for name in self._plugins}
-        self.ledger = Ledger(journal, library, self._queues, jobs)
+        self.ledger = Ledger(journal, library, families, self._queues, jobs)
+        self.ledger.on_queued = self.notify
         self._wake = {name: asyncio.Event() for name in self._plugins}
         self._workers: dict[str, Worker] = {}
         self._provenance: dict[str, dict[str, Any]] = {}
@@ -238,7 +241,8 @@ class Dispatcher:
     async def _still_there(self, jobs: list[Job]) -> list[Job]:
         """The jobs whose content can be opened; a kept file that went away or changed fails its job."""
         await bring([job.event for job in jobs], self._journal, self._library)
-        lost = {job.seq: problem for job in jobs if (problem := content_problem(job.event, self._library))}
+        opening = [job for job in jobs if not job.gathers]
+        lost = {job.seq: problem for job in opening if (problem := content_problem(job.event, self._library))}
         hint = "Put the file back, then `sensorium requeue` it."
         fails = [self.ledger.fail([job], error_facts("gone", lost[job.seq], hint)) for job in jobs if job.seq in lost]
         await asyncio.gather(*fails)
@@ -269,17 +273,21 @@ class Dispatcher:
                 outcomes[body["event"]].findings.append(_finding(plugin, message))
             elif message.op == "failure":
                 outcomes[body["event"]].failure = whole(body["reason"])
+            elif message.op == "derived":
+                outcomes[body["event"]].made.append(_made(worker.launch, body))
             elif message.op == "progress":
                 self.progress[plugin, body["event"]] = body["fraction"]
 
+        gathering = [job.event_id for job in jobs if job.gathers]
         body = {
             "op": "run",
-            "hook": HOOK_OF_KIND[jobs[0].event["kind"]],
+            "hook": FINISH if gathering else HOOK_OF_KIND[jobs[0].event["kind"]],
             "events": [event_payload(job.event, self._library) for job in jobs],
         }
+        families = [family_payload(await family_of(one, self._journal, self._library)) for one in gathering]
         self._observe("worker busy")
         try:
-            await worker.request(body, limit=worker.launch.spec.time_limit, each=note)
+            await worker.request(body, limit=worker.launch.spec.time_limit, each=note, blobs=families)
         finally:
             for event_id in outcomes:
                 self.progress.pop((plugin, event_id), None)
@@ -397,6 +405,13 @@ class Dispatcher:
 def _finding(plugin: str, message: Message) -> Finding:
     try:
         return finding_of(plugin, message.body, bytes(message.blobs[0]) if message.blobs else None)
+    except InvalidPlugin as error:
+        raise WorkerFailed("invalid_plugin", error.message, error.hint) from error
+
+
+def _made(launch: Launch, body: dict[str, Any]) -> Made:
+    try:
+        return made_of(launch.plugin, body, launch.scratch)
     except InvalidPlugin as error:
         raise WorkerFailed("invalid_plugin", error.message, error.hint) from error
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,7 +14,7 @@ from host.journal import Journal, Row
 from host.leasing.leases import Leases
 from host.library import Library
 from host.lookup import PathName, path_of
-from host.names import to_text
+from host.names import clock, to_text
 from host.reports import error_of
 from host.sources.folder import FolderSource
 from host.views import Explanation, JobExplanation, Whereabouts
@@ -99,11 +101,14 @@ def _rule(source: FolderSource | None) -> str:
 
 
 async def _of_event(query: str, event_id: str, facts: Facts) -> Explanation:
-    arrivals = await facts.journal.rows("arrivals_of_event", event_id=event_id)
+    chain = await facts.journal.rows("ancestors", event_id=event_id)
+    arrivals = await facts.journal.rows("arrivals_of_event", event_id=chain[-1]["id"])
     rows = await facts.journal.rows("jobs_of_event", event_id=event_id)
     jobs = [await _job(row, facts) for row in rows]
-    sentences = [_arrived(arrivals), *(_sentence(job) for job in jobs)]
-    if not jobs:
+    made = await _made(event_id, facts)
+    sentences = [*_derived(chain), _arrived(arrivals, "It" if len(chain) == 1 else chain[-1]["name"])]
+    sentences += [*(_sentence(job) for job in jobs), *made]
+    if not jobs and not made:
         sentences.append("No plugin in use takes this kind of file, or the routes leave it out (`sensorium plugins`).")
     states = {job.state for job in jobs}
     state = next((state for state in MOST_OPEN if state in states), "done")
@@ -116,13 +121,36 @@ async def _of_event(query: str, event_id: str, facts: Facts) -> Explanation:
     )
 
 
-def _arrived(arrivals: Sequence[Row]) -> str:
+def _derived(chain: Sequence[Row]) -> list[str]:
+    """How an event was made: from which one, where in it, by whom; nothing of one that arrived."""
+    return [
+        f"It is {_role(one)} of {above['name']} (event {above['id'][:8]}), made by {one['maker']}."
+        for one, above in itertools.pairwise(chain[:2])
+    ]
+
+
+def _role(row: Row) -> str:
+    return f"the {row['role']}" if row["moment"] is None else f"the {row['role']} at {clock(row['moment'])}"
+
+
+async def _made(event_id: str, facts: Facts) -> list[str]:
+    """What was made of an event, and how far that is."""
+    rows = await facts.journal.rows("derived_jobs", event_id=event_id)
+    if not rows:
+        return []
+    states = Counter(row["state"] for row in rows if row["state"])
+    told = ", ".join(f"{states[state]} {state}" for state in ("done", "queued", "failed") if states[state])
+    events = len({row["id"] for row in rows})
+    return [f"{events} further event(s) were made of it; their jobs: {told or 'none'}."]
+
+
+def _arrived(arrivals: Sequence[Row], what: str) -> str:
     if not arrivals:
-        return "It was made from another event."
+        return f"{what} arrived at some time; nothing more is known of that."
     first = arrivals[-1]
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(first["seen"]))
     again = f", and came {len(arrivals)} times in all; the same content is worked on once" if len(arrivals) > 1 else ""
-    return f"It arrived from {first['source']} as {first['origin']} on {when}{again}."
+    return f"{what} arrived from {first['source']} as {first['origin']} on {when}{again}."
 
 
 async def _job(row: Row, facts: Facts) -> JobExplanation:
@@ -139,6 +167,7 @@ async def _job(row: Row, facts: Facts) -> JobExplanation:
         attempts=row["attempts"],
         next_try=row["not_before"] if row["state"] == "queued" and row["not_before"] > time.time() else None,
         error=error["message"],
+        held=bool(row["held"]) and row["state"] == "queued",
         advice=f"{error['hint']} {REQUEUE.format(row['event_id'][:8])}".strip() if failed else error["hint"],
         variant=provenance.get("variant"),
         ladder=provenance.get("ladder", []),
@@ -154,6 +183,8 @@ def _sentence(job: JobExplanation) -> str:
         return f"{job.plugin}: at work now."
     if job.state == "failed":
         return f"{job.plugin}: failed after {job.attempts} attempt(s): {job.error} {job.advice}".strip()
+    if job.held:
+        return f"{job.plugin}: waits until all that was made of it is worked off."
     later = f"; tried again in {max(0.0, job.next_try - time.time()):.0f} s" if job.next_try else ""
     last = f"; last time: {job.error}" if job.error else ""
     return f"{job.plugin}: waits behind {job.ahead} other job(s){later}{last}."

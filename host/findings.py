@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import math
 import os
+import re
 import stat
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from host.library import Library, hash_file
 from host.plugin_manager import Plugin, settings_sha256
 from host.queues import Job
 
+ROLE = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 EXTENSIONS = {"image/jpeg": ".jpg", "image/webp": ".webp", "image/png": ".png"}
 
 
@@ -37,12 +40,24 @@ class Finding:
     blob: bytes | None
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A file in a worker's scratch folder, as its plugin spoke of it."""
+
+    path: Path
+    name: str
+    role: str
+    moment: float | None
+    metadata: Mapping[str, Any]
+
+
 @dataclass(slots=True)
 class Outcome:
     """What a batch said of one event."""
 
     job: Job
     findings: list[Finding] = field(default_factory=list)
+    made: list[Made] = field(default_factory=list)
     failure: str = ""
 
 
@@ -60,6 +75,25 @@ def finding_of(plugin: str, body: dict[str, Any], blob: bytes | None) -> Finding
     else:
         return Finding(kind, version, data, blob)
     raise InvalidPlugin(f"{plugin} sent a result that cannot be kept: {problem}.")
+
+
+def made_of(plugin: str, body: Mapping[str, Any], scratch: Path) -> Made:
+    """A file as a worker spoke of it, if the journal can keep what was said. Raises InvalidPlugin."""
+    path, name, role, moment = (body.get(key) for key in ("path", "name", "role", "moment"))
+    metadata = body.get("metadata") or {}
+    if not (isinstance(path, str) and Path(os.path.normpath(path)).is_relative_to(scratch)):
+        problem = f"it must lie in its scratch folder {scratch}"
+    elif not (isinstance(name, str) and name.isprintable() and "/" not in name and 0 < len(name.encode()) <= 200):
+        problem = "its name must be a file's name of at most 200 bytes"
+    elif not (isinstance(role, str) and ROLE.fullmatch(role)):
+        problem = "its role must be a short word of small letters"
+    elif not (moment is None or (isinstance(moment, int | float) and math.isfinite(moment) and moment >= 0)):
+        problem = "its moment must be seconds from the beginning of its parent"
+    elif not (isinstance(metadata, dict) and _is_writable(metadata)):
+        problem = "its metadata cannot be written as JSON"
+    else:
+        return Made(Path(os.path.normpath(path)), name, role, moment, metadata)
+    raise InvalidPlugin(f"{plugin} made a file that cannot be taken in: {problem}.")
 
 
 def _is_writable(data: dict[str, Any]) -> bool:
@@ -96,8 +130,13 @@ def result_rows(outcomes: Iterable[Outcome], provenance: dict[str, Any], library
         Statement("clear_results", [{"event_id": o.job.event_id, "plugin": o.job.plugin} for o in done]),
         Statement("insert_result", results),
         Statement("insert_embedding", vectors),
-        Statement("finish_job", [{"seq": o.job.seq, "finished": now} for o in done]),
+        Statement("finish_job", [{"seq": o.job.seq, "finished": now} for o in done if not o.job.gathers]),
+        Statement("finish_gathering", [_gathered(o.job, now) for o in done if o.job.gathers]),
     ]
+
+
+def _gathered(job: Job, now: float) -> dict[str, Any]:
+    return {"seq": job.seq, "gathers": job.gathers, "finished": now}
 
 
 def provenance_of(plugin: Plugin, spec: ModelSpec, model_sha256: str | None, device: str) -> dict[str, Any]:

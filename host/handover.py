@@ -12,7 +12,20 @@ from typing import Any
 from host.journal import Journal, Row
 from host.library import Library
 
-FIELDS = ("kind", "id", "media_type", "sha256", "size", "name", "source", "origin", "parent", "created")
+FIELDS = (
+    "kind",
+    "id",
+    "media_type",
+    "sha256",
+    "size",
+    "name",
+    "source",
+    "origin",
+    "parent",
+    "role",
+    "moment",
+    "created",
+)
 
 
 def event_payload(row: Row, library: Library) -> dict[str, Any]:

@@ -70,6 +70,12 @@ def identify(head: bytes, name: str) -> Identity | None:
     return None if guess is None else _of_media_type(guess.mime)
 
 
+def extension_of(name: str) -> str:
+    """The extension under which the library keeps a content, so that other programs can open it; '' if it is odd."""
+    suffix = PurePath(name).suffix.lower()
+    return suffix if suffix[1:].isalnum() and suffix.isascii() and len(suffix) <= 10 else ""
+
+
 def _of_media_type(media_type: str) -> Identity | None:
     family = media_type.split("/")[0]
     if family in ("image", "audio", "video"):

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, Protocol
 
 from hooks.events import Kind
@@ -98,12 +98,6 @@ class Arrival(Protocol):
 def event_id_of(kind: str, sha256: str) -> str:
     """The id of an event: the same content is the same event."""
     return hashlib.sha256(f"{kind}\0{sha256}".encode()).hexdigest()[:20]
-
-
-def extension_of(name: str) -> str:
-    """The extension under which the library keeps a content, so that other programs can open it; '' if it is odd."""
-    suffix = PurePath(name).suffix.lower()
-    return suffix if suffix[1:].isalnum() and suffix.isascii() and len(suffix) <= 10 else ""
 
 
 class Intake:

@@ -16,6 +16,7 @@ from typing import Any
 
 from host.config import Jobs
 from host.errors import JournalError, LibraryError
+from host.families import Children, Families, remove_made
 from host.findings import Outcome, result_rows
 from host.journal import SIDECAR, Journal, Statement
 from host.library import Library
@@ -34,15 +35,24 @@ class Ledger:
     """Settles jobs that were taken from the queues."""
 
     def __init__(
-        self, journal: Journal, library: Library, queues: Mapping[str, JobQueue], jobs: Jobs, *, pause: float = PAUSE
+        self,
+        journal: Journal,
+        library: Library,
+        families: Families,
+        queues: Mapping[str, JobQueue],
+        jobs: Jobs,
+        *,
+        pause: float = PAUSE,
     ) -> None:
         self._journal = journal
         self._library = library
+        self._families = families
         self._queues = queues
         self._jobs = jobs
         self._pause = pause
         self._closing = asyncio.Event()
         self.on_owed: Callable[[], None] = lambda: None
+        self.on_queued: Callable[[Iterable[str]], None] = lambda plugins: None
 
     def open(self) -> None:
         """From now on writes wait for room on the disk."""
@@ -53,22 +63,35 @@ class Ledger:
         self._closing.set()
 
     async def done(self, outcomes: Sequence[Outcome], provenance: dict[str, Any]) -> bool:
-        """Record what a batch found, and its verdicts on single events. False when the host ended before."""
-        found = [outcome for outcome in outcomes if not outcome.failure]
-        failed = [outcome for outcome in outcomes if outcome.failure]
-        rows = [_failed_row(one.job, error_facts("bad_input", one.failure, BAD_INPUT_HINT)) for one in failed]
+        """Record what a batch found and made, and its verdicts on single events. False when the host ended before."""
         jobs = [outcome.job for outcome in outcomes]
+        children = Children()
 
         async def write() -> None:
+            nonlocal children
+            children = await self._children(outcomes)
+            found = [outcome for outcome in outcomes if not outcome.failure]
+            failed = [outcome for outcome in outcomes if outcome.failure]
+            rows = [_failed_row(one.job, error_facts("bad_input", one.failure, BAD_INPUT_HINT)) for one in failed]
             statements = await asyncio.to_thread(result_rows, found, provenance, self._library)
-            await self._journal.write(*statements, Statement("fail_job", rows), _owe(jobs))
+            await self._finish(jobs, *statements, *children.statements, Statement("fail_job", rows))
+            self.on_queued(children.plugins)
 
-        return await self._settled(jobs, write)
+        written = await self._settled(jobs, write)
+        if written and children.files:
+            await asyncio.to_thread(remove_made, children.files)
+        return written
+
+    async def _children(self, outcomes: Sequence[Outcome]) -> Children:
+        if not any(outcome.made for outcome in outcomes):
+            return Children()
+        ancestry = await self._families.ancestry(outcomes)
+        return await asyncio.to_thread(self._families.take, outcomes, ancestry)
 
     async def fail(self, jobs: Sequence[Job], facts: Facts) -> None:
         """Set jobs aside, for a reason that a person reads in `failed/`."""
         rows = [_failed_row(job, facts) for job in jobs]
-        await self._settled(jobs, lambda: self._journal.write(Statement("fail_job", rows), _owe(jobs)))
+        await self._settled(jobs, lambda: self._finish(jobs, Statement("fail_job", rows)))
 
     async def again(self, jobs: Sequence[Job], facts: Facts, *, first: bool) -> None:
         """Have jobs wait again as they are now, and remember why."""
@@ -103,12 +126,25 @@ class Ledger:
     def _queue_of(self, jobs: Sequence[Job]) -> JobQueue:
         return self._queues[jobs[0].plugin]
 
+    async def _finish(self, jobs: Sequence[Job], *statements: Statement) -> None:
+        """Commit the end of jobs, with all that follows from it."""
+        await self._journal.write(*statements, *await self._families.stirred(jobs), _owe(jobs))
+
     async def _settled(self, jobs: Sequence[Job], write: Callable[[], Awaitable[None]]) -> bool:
         written = await self._written(write)
+        if written:
+            await self._release(jobs)
         self.drop(jobs)
         if written:
             self.on_owed()
         return written
+
+    async def _release(self, jobs: Sequence[Job]) -> None:
+        """Have queued what waited for these jobs; while they are still taken, or the host might seem to be done."""
+        for plugin, seqs in (await self._families.released(jobs)).items():
+            if plugin in self._queues:
+                await self._queues[plugin].bring_back(seqs)
+                self.on_queued([plugin])
 
     async def _written(self, write: Callable[[], Awaitable[None]]) -> bool:
         while True:

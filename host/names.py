@@ -23,6 +23,17 @@ def from_text(text: str) -> str:
     return os.fsdecode(_ESCAPE.sub(lambda match: bytes([int(match[1], 16)]), text.encode("utf-8", "surrogateescape")))
 
 
+def clock(seconds: float) -> str:
+    """A moment in a recording or film, as players show it: 00:12:31."""
+    minutes, second = divmod(int(seconds), 60)
+    return f"{minutes // 60:02}:{minutes % 60:02}:{second:02}"
+
+
+def whereabouts(origin: str, moment: float | None) -> str:
+    """Where something came from, and where in it it begins."""
+    return origin if moment is None else f"{origin} {clock(moment)}"
+
+
 def whole(text: str) -> str:
     """Text in which half characters (a plugin may quote a file name) are written out, so that it can go anywhere."""
     return text.encode("utf-8", "backslashreplace").decode()

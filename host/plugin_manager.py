@@ -19,14 +19,14 @@ import pluggy
 from pydantic import BaseModel, ValidationError
 
 from hooks import API_VERSION, InvalidPlugin, Kind, ModelSpec, SensoriumError, Variant
-from hooks.events import HOOK_OF_KIND
+from hooks.events import FINISH, HOOK_OF_KIND
 from hooks.worker import NoSettings, plugin_manager, resolve
 from host.errors import ConfigError
 from host.identify import Identity, identify
 from host.log import get_logger
 
 GROUP = "sensorium"
-EVENT_HOOKS = frozenset(HOOK_OF_KIND.values())
+EVENT_HOOKS = frozenset((*HOOK_OF_KIND.values(), FINISH))
 LIGHT = ModelSpec(name="light", device="none", batch=16, keep_alive=60, memory_mb=200)
 
 log = get_logger(__name__)
@@ -53,7 +53,7 @@ class Plugin:
 
     @property
     def event_hooks(self) -> frozenset[str]:
-        """The kinds of events that it works on, as hook names."""
+        """What it does with events, as hook names: of the kinds that it works on, or `on_finished` alone."""
         return self.hooks & EVENT_HOOKS
 
 
@@ -171,6 +171,9 @@ def _describe(point: metadata.EntryPoint, check_settings: CheckSettings) -> Plug
     unknown = sorted(_unknown_hooks(manager, plugin))
     if unknown:
         return _unusable(point, f"it implements {', '.join(unknown)}, which hook API {API_VERSION} does not have.")
+    if FINISH in hooks and len(hooks & EVENT_HOOKS) > 1:
+        others = ", ".join(sorted((hooks & EVENT_HOOKS) - {FINISH}))
+        return _unusable(point, f"it implements {FINISH} beside {others}. Make two plugins of it, each with its name.")
     settings = check_settings(point.name, _settings_class(manager, point.name))
     spec = manager.hook.model_spec(settings=settings) if "model_spec" in hooks else None
     if spec is not None and not isinstance(spec, ModelSpec):

@@ -232,7 +232,7 @@ class Questions:
         row = {
             "id": event_id_of("image", sha256), "kind": "image", "media_type": identity[1], "sha256": sha256,
             "size": size, "location": path, "name": os.path.basename(path), "source": "search", "origin": path,
-            "tags": "[]", "metadata": "{}", "parent": None, "created": time.time(),
+            "tags": "[]", "metadata": "{}", "parent": None, "role": "", "moment": None, "created": time.time(),
         }  # fmt: skip
         return {"op": "run", "hook": "on_image", "events": [event_payload(row, self.library)]}
 

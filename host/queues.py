@@ -18,7 +18,10 @@ WINDOW = 512  # jobs held in memory; the rest of a backlog stays in the journal
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One event x one plugin; `event` is the event's row, `ready` when the job was queued (seconds since 1970)."""
+    """One event x one plugin; `event` is the event's row, `ready` when the job was queued (seconds since 1970).
+
+    `gathers` is 0, but for a job that gathers: how much had been found in the event's family when it was read.
+    """
 
     seq: int
     plugin: str
@@ -28,6 +31,7 @@ class Job:
     not_before: float
     ready: float
     event: Row
+    gathers: int = 0
 
     @classmethod
     def of(cls, plugin: str, row: Row) -> Job:
@@ -41,6 +45,7 @@ class Job:
             not_before=row["not_before"],
             ready=max(row["queued"], row["not_before"]),
             event=dict(row),
+            gathers=row["gathers"],
         )
 
 

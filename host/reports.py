@@ -47,7 +47,20 @@ def _view(row: Row, jobs: Sequence[Row], results: Sequence[Row], library: Librar
 
 def event_facts(row: Row, library: Library) -> EventFacts:
     """The event of a row."""
-    names = ("id", "kind", "media_type", "sha256", "size", "name", "source", "origin", "parent", "created")
+    names = (
+        "id",
+        "kind",
+        "media_type",
+        "sha256",
+        "size",
+        "name",
+        "source",
+        "origin",
+        "parent",
+        "role",
+        "moment",
+        "created",
+    )
     return EventFacts(
         **{name: row[name] for name in names},
         path=str(library.resolve(row["location"])),
@@ -96,6 +109,7 @@ def failure_view(row: Row) -> FailureView:
         message=error["message"],
         hint=error["hint"],
         at=row["finished"],
+        moment=row["moment"],
     )
 
 

@@ -16,8 +16,8 @@ from host.dispatcher import Dispatcher
 from host.errors import NotFound, UsageError
 from host.findings import Finding
 from host.handover import event_payload
-from host.identify import HEAD
-from host.intake import event_id_of, extension_of
+from host.identify import HEAD, extension_of
+from host.intake import event_id_of
 from host.library import Library
 from host.plugin_manager import PluginRegistry
 
@@ -87,5 +87,5 @@ def _event_row(kind: str, media_type: str, content: bytes, path: Path, name: str
     return {
         "id": event_id_of(kind, sha256), "kind": kind, "media_type": media_type, "sha256": sha256,
         "size": len(content), "location": str(path), "name": name, "source": REQUEST, "origin": name,
-        "tags": "[]", "metadata": "{}", "parent": None, "created": time.time(),
+        "tags": "[]", "metadata": "{}", "parent": None, "role": "", "moment": None, "created": time.time(),
     }  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from fnmatch import fnmatch
 
-from hooks.events import HOOK_OF_KIND
+from hooks.events import FINISH, HOOK_OF_KIND
 from host.config import Route
 
 
@@ -23,6 +23,14 @@ class Routes:
             plugin
             for plugin, hooks in self._hooks.items()
             if hook in hooks and self._wants(plugin, kind, media_type, source, origin)
+        ]
+
+    def finishers_for(self, kind: str, media_type: str, source: str, origin: str) -> list[str]:
+        """The plugins that say one thing of such an event and all that was derived from it."""
+        return [
+            plugin
+            for plugin, hooks in self._hooks.items()
+            if FINISH in hooks and self._wants(plugin, kind, media_type, source, origin)
         ]
 
     def _wants(self, plugin: str, kind: str, media_type: str, source: str, origin: str) -> bool:

@@ -15,5 +15,8 @@ STEPS = (
     "sidecar written",
 )
 
+FAMILY_STEPS = ("derived in library",)
+"""Steps of those arrivals alone of which plugins make further events."""
+
 Observe = Callable[[str], None]
 """Told each step by name, from the event loop's thread or another; nothing happens before it returns."""

@@ -64,7 +64,7 @@ class DeviceView(View):
 
 
 class FailureView(View):
-    """A job that was set aside."""
+    """A job that was set aside; `moment` is where in its origin a derived event begins, in seconds."""
 
     event: str
     plugin: str
@@ -74,6 +74,7 @@ class FailureView(View):
     message: str
     hint: str
     at: float
+    moment: float | None = None
 
 
 class RefusalView(View):
@@ -131,7 +132,10 @@ class JobFailure(View):
 
 
 class EventFacts(View):
-    """The event of a sidecar; `path` is where its content lies now."""
+    """The event of a sidecar; `path` is where its content lies now.
+
+    A derived event has the origin of its `parent`; `role` is what it is to that, `moment` where in it, in seconds.
+    """
 
     id: str
     kind: str
@@ -145,6 +149,8 @@ class EventFacts(View):
     tags: list[str]
     metadata: dict[str, JsonValue]
     parent: str | None = None
+    role: str = ""
+    moment: float | None = None
     created: float
 
 
@@ -161,12 +167,13 @@ class JobExplanation(View):
     """One plugin's part in an explanation.
 
     `variant` is the smaller way in which the model did it, None for the model itself; `ladder` names the steps that
-    were taken before because memory ran out.
+    were taken before because memory ran out. `held`: it waits for jobs of what was derived from the event.
     """
 
     plugin: str
     state: Literal["queued", "running", "done", "failed"]
     ahead: int = 0
+    held: bool = False
     attempts: int = 0
     next_try: float | None = None
     error: str = ""

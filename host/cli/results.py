@@ -11,6 +11,7 @@ from host.cli.options import AsJson, ConfigFile, DataDir, Limit, configuration, 
 from host.cli.output import ago, near, pairs, plural, show, show_json, show_whole, size, state, table, text
 from host.cli.service import ask
 from host.errors import NotFound
+from host.names import whereabouts
 from host.views import EventView, Explanation, ResultView, Service
 
 if TYPE_CHECKING:
@@ -100,8 +101,10 @@ def _findings(view: EventView) -> Text:
 def _show_event(view: EventView) -> None:
     facts = view.event
     summary = f"  {facts.media_type}, {size(facts.size)}, from {facts.source}, {ago(facts.created)}"
-    show_whole(text((facts.origin, "bold"), summary))
+    show_whole(text((whereabouts(facts.origin, facts.moment), "bold"), summary))
     rows = [("event", text(facts.id)), ("content", text(near(facts.path)))]
+    if facts.parent:
+        rows.append(("part of", text(f"{facts.parent}, its {facts.role}")))
     if facts.tags:
         rows.append(("tags", text(", ".join(facts.tags))))
     if facts.metadata:

@@ -28,6 +28,7 @@ from host.cli.output import (
 from host.cli.service import ask, open_service
 from host.config import Config
 from host.control import ControlClient
+from host.names import whereabouts
 from host.views import DeviceView, MqttView, Status
 
 if TYPE_CHECKING:
@@ -178,7 +179,7 @@ def _failures(found: Status) -> Table:
     grid = table("Failed", "Plugin", "Why", "When", whole=["Plugin", "When"])
     for failure in found.failures:
         why = text((failure.message, "red"), " ", failure.hint)
-        grid.add_row(text(failure.origin), text(failure.plugin), why, ago(failure.at))
+        grid.add_row(text(whereabouts(failure.origin, failure.moment)), text(failure.plugin), why, ago(failure.at))
     if found.failed > len(found.failures):
         grid.add_row(text((f"and {found.failed - len(found.failures)} more", "dim")), "", "", "")
     return grid

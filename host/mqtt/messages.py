@@ -232,7 +232,7 @@ class ResponseMessage(View):
 
 def event_part(facts: EventFacts, source: str, origin: str) -> EventPart:
     """An event as an arrival brought it; where the host keeps the content is nobody else's business."""
-    known = facts.model_dump(exclude={"path", "parent", "source", "origin", "name"})
+    known = facts.model_dump(exclude={"path", "parent", "role", "moment", "source", "origin", "name"})
     return EventPart(**known, source=source, origin=origin, name=origin.rsplit("/", 1)[-1])
 
 

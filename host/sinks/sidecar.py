@@ -111,7 +111,7 @@ class SidecarSink:
         sync_files(reports, self._failed)
 
     def _write_sidecar(self, row: Row, view: EventView) -> Path:
-        body = view.model_dump(mode="json", exclude={"pending"})
+        body = view.model_dump(mode="json", exclude={"pending": True, "event": {"role", "moment"}})
         body["event"] |= {"source": row["source"], "origin": row["origin"], "name": row["origin"].rsplit("/", 1)[-1]}
         return _write_json(self.path_of(row["source"], row["origin"], row["event_id"]), body)
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from host.durable import NAME_LIMIT
-from host.identify import HEAD
-from host.intake import Identify, Refused, Taken, Unsettled, extension_of
+from host.identify import HEAD, extension_of
+from host.intake import Identify, Refused, Taken, Unsettled
 from host.library import Library, hash_file
 from host.names import is_text
 from host.sources.scan import CLAIM, Found, Look

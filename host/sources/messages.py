@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from host.config import Subscription
-from host.identify import HEAD, Identity
-from host.intake import Identify, Refused, Taken, Unsettled, extension_of
+from host.identify import HEAD, Identity, extension_of
+from host.intake import Identify, Refused, Taken, Unsettled
 from host.library import Library
 from host.mqtt.client import Message
 from host.steps import Observe

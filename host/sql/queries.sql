@@ -79,9 +79,9 @@ SELECT value ->> 2 AS topic, value ->> 1 AS mid,
 FROM json_each(:found);
 
 -- name: queued_jobs
-SELECT j.seq, j.event_id, j.attempts, j.alone, j.not_before, j.queued, e.*
+SELECT j.seq, j.event_id, j.attempts, j.alone, j.not_before, j.queued, j.gathers, e.*
 FROM jobs j JOIN events e ON e.id = j.event_id
-WHERE j.plugin = :plugin AND j.state = 'queued' AND j.seq > :after ORDER BY j.seq LIMIT :limit;
+WHERE j.plugin = :plugin AND j.state = 'queued' AND j.held = 0 AND j.seq > :after ORDER BY j.seq LIMIT :limit;
 
 -- name: clear_results
 DELETE FROM results WHERE event_id = :event_id AND plugin = :plugin;
@@ -97,6 +97,10 @@ VALUES (:event_id, :plugin, :ordinal, :space, :vector);
 -- name: finish_job
 UPDATE jobs SET state = 'done', error = NULL, finished = :finished WHERE seq = :seq;
 
+-- name: finish_gathering
+-- What was found since it was read is missing in its result: then it stays queued, and is done once more.
+UPDATE jobs SET state = 'done', error = NULL, finished = :finished WHERE seq = :seq AND gathers = :gathers;
+
 -- name: retry_job
 UPDATE jobs SET attempts = :attempts, alone = :alone, not_before = :not_before, error = :error WHERE seq = :seq;
 
@@ -108,12 +112,12 @@ UPDATE jobs SET state = 'queued', attempts = 0, alone = 0, not_before = 0, error
 WHERE seq = :seq;
 
 -- name: failed_jobs
-SELECT j.seq, j.event_id, j.plugin, j.attempts, j.error, j.finished, e.origin, e.source
+SELECT j.seq, j.event_id, j.plugin, j.attempts, j.error, j.finished, e.origin, e.source, e.moment
 FROM jobs j JOIN events e ON e.id = j.event_id
 WHERE j.state = 'failed' AND (:plugin IS NULL OR j.plugin = :plugin) ORDER BY j.finished DESC LIMIT :limit;
 
 -- name: jobs_of_event
-SELECT seq, event_id, plugin, state, attempts, alone, not_before, error, queued, finished
+SELECT seq, event_id, plugin, state, attempts, alone, not_before, error, queued, finished, held
 FROM jobs WHERE event_id = :event_id ORDER BY plugin;
 
 -- name: provenance
@@ -146,7 +150,7 @@ SELECT * FROM events WHERE sha256 = :sha256;
 SELECT id FROM events WHERE size = :size LIMIT 1;
 
 -- name: latest_events
-SELECT * FROM events ORDER BY created DESC LIMIT :limit;
+SELECT * FROM events WHERE parent IS NULL ORDER BY created DESC LIMIT :limit;
 
 -- name: arrivals_by_origin
 SELECT * FROM arrivals WHERE origin = :origin AND (:source IS NULL OR source = :source) ORDER BY seen DESC, id DESC LIMIT 20;
@@ -282,13 +286,17 @@ INSERT INTO model_files (path, mark, sha256) VALUES (:path, :mark, :sha256)
 ON CONFLICT (path) DO UPDATE SET mark = excluded.mark, sha256 = excluded.sha256;
 
 -- name: jobs_to_requeue
+-- An event's jobs, and those of all that was derived from it.
+WITH RECURSIVE down (id) AS (
+    SELECT :event_id UNION ALL SELECT e.id FROM down JOIN events e ON e.parent = down.id
+)
 SELECT seq, plugin FROM jobs
-WHERE state = :state AND (:event_id IS NULL OR event_id = :event_id) AND (:plugin IS NULL OR plugin = :plugin);
+WHERE state = :state AND (:event_id IS NULL OR event_id IN (SELECT id FROM down)) AND (:plugin IS NULL OR plugin = :plugin);
 
 -- name: jobs_by_seq
-SELECT j.seq, j.event_id, j.attempts, j.alone, j.not_before, j.queued, e.*
+SELECT j.seq, j.event_id, j.attempts, j.alone, j.not_before, j.queued, j.gathers, e.*
 FROM jobs j JOIN events e ON e.id = j.event_id
-WHERE j.seq IN (SELECT value FROM json_each(:seqs)) AND j.state = 'queued' ORDER BY j.seq;
+WHERE j.seq IN (SELECT value FROM json_each(:seqs)) AND j.state = 'queued' AND j.held = 0 ORDER BY j.seq;
 
 -- name: publish_start
 -- From now on finished jobs, known contents and refusals are owed to the sink.
@@ -320,3 +328,71 @@ SELECT count(*) AS owed FROM publishes;
 
 -- name: last_result
 SELECT max(finished) AS finished FROM jobs WHERE state = 'done';
+
+-- name: insert_derived
+-- Made once more, of the same content at the same place: it is the same event.
+INSERT INTO events (id, kind, media_type, sha256, size, location, name, source, origin, tags, metadata, parent, maker,
+                    role, moment, created)
+VALUES (:id, :kind, :media_type, :sha256, :size, :location, :name, :source, :origin, :tags, :metadata, :parent, :maker,
+        :role, :moment, :created)
+ON CONFLICT (id) DO UPDATE SET stale = 0, name = excluded.name, metadata = excluded.metadata;
+
+-- name: outdate_derived
+UPDATE events SET stale = 1 WHERE parent = :parent AND maker = :maker;
+
+-- name: insert_gathering
+INSERT INTO jobs (event_id, plugin, queued, gathers, held) VALUES (:event_id, :plugin, :queued, 1, 1)
+ON CONFLICT (event_id, plugin) DO NOTHING;
+
+-- name: stir_gathering
+-- Something was found, or not, in these events: whoever gathers in them, or in what they were derived from, does so anew.
+WITH RECURSIVE up (id) AS (
+    SELECT value FROM json_each(:ids)
+    UNION SELECT e.parent FROM up JOIN events e ON e.id = up.id WHERE e.parent IS NOT NULL
+)
+UPDATE jobs SET gathers = gathers + 1, state = 'queued', attempts = 0, alone = 0, not_before = 0, error = NULL,
+    finished = NULL, queued = :queued,
+    held = EXISTS (
+        WITH RECURSIVE down (id) AS (
+            SELECT jobs.event_id UNION ALL SELECT e.id FROM down JOIN events e ON e.parent = down.id
+        )
+        SELECT 1 FROM down JOIN jobs other ON other.event_id = down.id
+        WHERE other.state = 'queued' AND NOT (other.gathers > 0 AND other.event_id = jobs.event_id)
+    )
+WHERE gathers > 0 AND event_id IN (SELECT id FROM up);
+
+-- name: released
+-- The gathering jobs of these events, and of what they were derived from, that nothing holds back.
+WITH RECURSIVE up (id) AS (
+    SELECT value FROM json_each(:ids)
+    UNION SELECT e.parent FROM up JOIN events e ON e.id = up.id WHERE e.parent IS NOT NULL
+)
+SELECT seq, plugin FROM jobs
+WHERE gathers > 0 AND state = 'queued' AND held = 0 AND event_id IN (SELECT id FROM up);
+
+-- name: gathering
+SELECT 1 AS any FROM jobs WHERE gathers > 0 LIMIT 1;
+
+-- name: ancestors
+-- An event and what it was derived from, nearest first.
+WITH RECURSIVE up (id, depth) AS (
+    SELECT :event_id, 0
+    UNION ALL SELECT e.parent, up.depth + 1 FROM up JOIN events e ON e.id = up.id WHERE e.parent IS NOT NULL
+)
+SELECT e.* FROM up JOIN events e ON e.id = up.id ORDER BY up.depth;
+
+-- name: family
+-- An event and all that was derived from it, in the order of their moments.
+WITH RECURSIVE down (id, depth) AS (
+    SELECT :event_id, 0
+    UNION ALL SELECT e.id, down.depth + 1 FROM down JOIN events e ON e.parent = down.id AND NOT e.stale
+)
+SELECT e.id FROM down JOIN events e ON e.id = down.id ORDER BY down.depth, e.moment, e.role, e.name, e.id;
+
+-- name: derived_jobs
+-- How the jobs of what was derived from an event stand.
+WITH RECURSIVE down (id) AS (
+    SELECT e.id FROM events e WHERE e.parent = :event_id
+    UNION ALL SELECT e.id FROM down JOIN events e ON e.parent = down.id
+)
+SELECT down.id, j.state FROM down LEFT JOIN jobs j ON j.event_id = down.id;

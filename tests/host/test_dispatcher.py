@@ -19,11 +19,14 @@ from host import dispatcher as dispatching
 from host.config import Jobs
 from host.dispatcher import Dispatcher
 from host.errors import JournalError, WorkFailed
+from host.families import Families
+from host.identify import identify
 from host.journal import Journal, Statement
 from host.leasing.leases import Leases
 from host.library import Library
 from host.plugin_manager import LIGHT, Plugin
 from host.reports import event_view
+from host.routes import Routes
 from host.views import ResultView
 from host.workers import Launch, WorkerFailed
 from tests.until import until
@@ -79,7 +82,7 @@ class FakeWorker:
         if isinstance(result := self.behaviour.load(self.launch.device), asyncio.Event):
             await result.wait()
 
-    async def request(self, body: dict, *, limit: float, each: Each, last: str = "done") -> None:
+    async def request(self, body: dict, *, limit: float, each: Each, last: str = "done", blobs: Any = ()) -> None:
         events = body.get("events", [{"id": ""}])
         self.behaviour.batches.append([event.get("name", "?") for event in events])
         if self.behaviour.gate is not None:
@@ -161,8 +164,9 @@ def plugin(name: str, **spec: Any) -> Plugin:
 async def at_work(journal: Journal, library: Library, *plugins: Plugin) -> AsyncIterator[Desk]:
     FakeWorker.behaviours = {one.name: Behaviour() for one in plugins}
     leases = Leases(DEVICES)
-    scratch = journal.path.parent / "scratch"
-    dispatcher = Dispatcher(plugins, journal, library, leases, Jobs(attempts=3, backoff=(0.01, 0.02)), scratch)
+    jobs, scratch = Jobs(attempts=3, backoff=(0.01, 0.02)), journal.path.parent / "scratch"
+    families = Families(journal, library, Routes((), {one.name: one.event_hooks for one in plugins}), identify)
+    dispatcher = Dispatcher(plugins, journal, library, leases, families, jobs, scratch)
     desk = Desk(journal, library, leases, dispatcher, FakeWorker.behaviours)
     async with asyncio.TaskGroup() as tasks:
         helper = tasks.create_task(dispatcher.run())

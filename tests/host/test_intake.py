@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from host.errors import JournalError, LibraryError
-from host.identify import identify
-from host.intake import Accepted, Intake, Refused, Taken, Unsettled, event_id_of, extension_of
+from host.identify import extension_of, identify
+from host.intake import Accepted, Intake, Refused, Taken, Unsettled, event_id_of
 from host.journal import Journal
 from host.library import Library
 from host.routes import Routes
@@ -91,6 +91,7 @@ async def test_an_arrival_becomes_an_event_with_a_job_for_each_plugin_that_takes
         "metadata": "{}",
         "parent": None,
         "created": 0,
+        **{"maker": None, "role": "", "moment": None, "stale": 0},
     }
     assert library.resolve(event["location"]).read_bytes() == b"hello"
     jobs = await journal.rows("jobs_of_event", event_id=verdict.event_id)

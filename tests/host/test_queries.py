@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from host.journal import SQL, Statement
+from host.journal import SQL, Statement, _scripts
 from tests.host.journal_rows import SINK, arrival, arrives, event, fails, finishes, refusal, requeues, retries
 
 NAMES = ("a", "b", "c")
@@ -26,7 +26,8 @@ class Database:
         self._connection = sqlite3.connect(":memory:", isolation_level=None)
         self._connection.row_factory = sqlite3.Row
         self._connection.execute("PRAGMA foreign_keys = ON")
-        self._connection.executescript(resources.files("host.sql").joinpath("0001_schema.sql").read_text())
+        for script in _scripts():
+            self._connection.executescript(resources.files("host.sql").joinpath(script).read_text())
 
     def write(self, statements: list[Statement]) -> None:
         for statement in statements:

@@ -33,7 +33,7 @@ class Backlog:
         seq = seq or max(self.queued, default=0) + 1
         self.queued[seq] = {
             "seq": seq, "event_id": f"e{seq}", "attempts": 0, "alone": alone, "not_before": not_before,
-            "queued": 900.0 + seq, "kind": kind,
+            "queued": 900.0 + seq, "gathers": 0, "kind": kind,
         }  # fmt: skip
         return seq
 
