@@ -49,6 +49,8 @@ class FakeService:
         self.refused: list[RefusalView] = []
         self.alarm = ""
         self.mqtt: MqttView | None = None
+        self.more_inboxes: list[str] = []
+        self.plugin = "clip"  # whose queue it is
         self.paused = False
         self.withdrawn = ""
         self.unloaded: list[str | None] = []
@@ -86,14 +88,15 @@ class FakeService:
         device = DeviceView(
             name="cpu", kind="cpu", budget_mb=8000, used_mb=612, holder="clip", fence=3, residents=["clip"]
         )
-        inbox = InboxView(
-            name="inbox", path="/in", mode="watch", after="remove", settling=0, taking=0, alarm=self.alarm
-        )
+        inboxes = [
+            InboxView(name=name, path="/in", mode="watch", after="remove", settling=0, taking=0, alarm=self.alarm)
+            for name in ("inbox", *self.more_inboxes)
+        ]
         return Status(
             running=self.running, data=self.data, outbox=self.outbox, paused=self.paused,
             events=len(events), arrivals=len(events) + len(self.refused), refused=len(self.refused),
-            queued=queued, failed=len(failed), owed=0, inboxes=[inbox], mqtt=self.mqtt,
-            queues=[QueueView(plugin="clip", queued=queued, running=0, done=done, failed=len(failed))],
+            queued=queued, failed=len(failed), owed=0, inboxes=inboxes, mqtt=self.mqtt,
+            queues=[QueueView(plugin=self.plugin, queued=queued, running=0, done=done, failed=len(failed))],
             devices=[device] if self.running else [],
             failures=[
                 FailureView(

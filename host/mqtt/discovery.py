@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from host.mqtt.messages import Topics
@@ -50,6 +50,20 @@ def discovery_message(topics: Topics, version: str, inboxes: Iterable[str], *, c
         "qos": 1,
         "components": {key: {"unique_id": f"{me}_{key}", **body} for key, body in components.items()},
     }  # fmt: skip
+
+
+def components_of(message: JsonObject) -> dict[str, str]:
+    """The components of a description, each with its platform."""
+    return {key: body["platform"] for key, body in message["components"].items()}
+
+
+def with_removals(message: JsonObject, gone: Mapping[str, str]) -> JsonObject:
+    """A description that takes components out of Home Assistant, to be published once before the one without them.
+
+    One that is only left out would stay there; one with nothing but its platform is removed.
+    """
+    removals = {key: {"platform": platform} for key, platform in gone.items()}
+    return {**message, "components": {**message["components"], **removals}}
 
 
 def _sensors(topics: Topics) -> dict[str, JsonObject]:

@@ -1,6 +1,6 @@
 """Results, states and answers over MQTT: everything that the host says to a broker.
 
-    connected → subscribed → states (retained) → `online` → what is owed, in order → …
+    connected → subscribed → states (retained) → `online` → what is true no more, cleared → what is owed, in order → …
     ending    → `offline`, which is also the will
 
 The topics and messages are described in `host.mqtt.messages`. A request is answered on its connection and acknowledged
@@ -30,7 +30,7 @@ from host.findings import Finding
 from host.journal import Journal
 from host.log import get_logger
 from host.mqtt.client import Connection, Message, MqttProblem, Refused, stay_connected
-from host.mqtt.discovery import birth_topic, discovery_message, discovery_topic
+from host.mqtt.discovery import birth_topic, components_of, discovery_message, discovery_topic, with_removals
 from host.mqtt.link import Link
 from host.mqtt.messages import (
     ACTIONS,
@@ -49,6 +49,7 @@ from host.mqtt.messages import (
     transaction_of,
 )
 from host.sinks.outbox import DeviceOf, Outbox, Outgoing, Owed
+from host.sinks.retained import Retained
 from host.views import Service, View
 
 AT_ONCE = 20  # entries of the outbox that may wait for the broker's acknowledgement
@@ -112,6 +113,7 @@ class MqttSink:
         self.idle = asyncio.Event()
         self.link = Link()
         self._refused: dict[str, Refusal] = {}
+        self._retained = Retained(journal)
 
     @property
     def will(self) -> aiomqtt.Will:
@@ -145,13 +147,14 @@ class MqttSink:
     async def use(self, connection: Connection) -> None:
         """Everything that is done on one connection; ends with what breaks it."""
         try:
-            await self._greet(connection)
+            told: dict[str, bytes] = {}
+            await self._greet(connection, told)
             log.info("connected to the broker", address=str(connection.address))
             self.link.tell("")
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._listen(connection, tasks), name="mqtt-listen")
                 tasks.create_task(self._publish_owed(connection), name="mqtt-publish")
-                tasks.create_task(self._tell_state(connection), name="mqtt-state")
+                tasks.create_task(self._tell_state(connection, told), name="mqtt-state")
         except BaseExceptionGroup as group:
             raise _cause(group) from None
         finally:
@@ -159,15 +162,16 @@ class MqttSink:
                 async with asyncio.timeout(GOODBYE):
                     await self._say(connection, self._topics.availability, "offline")
 
-    async def _greet(self, connection: Connection) -> None:
+    async def _greet(self, connection: Connection, told: dict[str, bytes]) -> None:
         for topic in self._heard():
             try:
                 await connection.listen(topic)
             except MqttProblem as error:  # results are published all the same
                 log.warning("a topic is not heard", topic=topic, reason=str(error))
-        await self._publish_state(connection, {})
+        await self._publish_state(connection, told)
         await self._say(connection, self._topics.availability, "online")
         await self._announce(connection)
+        await self._take_back(connection)
 
     def _heard(self) -> list[str]:
         """What is subscribed to."""
@@ -180,12 +184,28 @@ class MqttSink:
             topic = discovery_topic(self._announcement.prefix, self._topics.host)
             inboxes = [inbox.name for inbox in (await self._service.status()).inboxes]
             message = discovery_message(self._topics, self._announcement.version, inboxes, control=self._control)
-            await self._say(connection, topic, json.dumps(message))
+            now, before = components_of(message), json.loads(await self._retained.note(topic) or "{}")
+            await self._retained.keep({topic: json.dumps({**before, **now})})
+            if gone := {key: platform for key, platform in before.items() if key not in now}:
+                await self._say(connection, topic, json.dumps(with_removals(message, gone)))
+            if await self._say(connection, topic, json.dumps(message)):
+                await self._retained.keep({topic: json.dumps(now)})
 
-    async def _say(self, connection: Connection, topic: str, content: str | bytes) -> None:
+    async def _take_back(self, connection: Connection) -> None:
+        """Clear what was left with the broker, by this host or under another name of it, and is true no more."""
+        current = {*await self._states(), self._topics.availability}
+        if self._announcement is not None:
+            current.add(discovery_topic(self._announcement.prefix, self._topics.host))
+        for topic in await self._retained.stale(current):
+            if await self._say(connection, topic, b""):
+                await self._retained.forget(topic)
+
+    async def _say(self, connection: Connection, topic: str, content: str | bytes) -> bool:
         """Publish a retained state; a broker that refuses it is no reason to publish nothing else."""
         with contextlib.suppress(MqttProblem):
             await self._put(connection, topic, content, retain=True)
+            return True
+        return False
 
     async def _put(self, connection: Connection, topic: str, content: str | bytes, **options: Any) -> None:
         """Publish, unless the broker refused this topic a while ago: then the connection might end each time."""
@@ -259,8 +279,7 @@ class MqttSink:
 
     # -- how it stands -----------------------------------------------------------------------------------------------
 
-    async def _tell_state(self, connection: Connection) -> None:
-        told: dict[str, bytes] = {}
+    async def _tell_state(self, connection: Connection, told: dict[str, bytes]) -> None:
         while True:
             began = time.monotonic()
             await self._publish_state(connection, told)
@@ -269,7 +288,9 @@ class MqttSink:
 
     async def _publish_state(self, connection: Connection, told: dict[str, bytes]) -> None:
         """Publish the retained states that differ from what was told."""
-        for topic, view in (await self._states()).items():
+        states = await self._states()
+        await self._retained.keep(dict.fromkeys((*states, self._topics.availability), ""))
+        for topic, view in states.items():
             text = to_json(view)
             if told.get(topic) != text:
                 await self._say(connection, topic, text)
@@ -280,11 +301,13 @@ class MqttSink:
         row = await self._journal.row("last_result")
         finished = row["finished"] if row else None
         last = None if finished is None else datetime.fromtimestamp(finished, UTC).isoformat(timespec="seconds")
+        used = {plugin.name for plugin in await self._service.plugins() if plugin.enabled and not plugin.problem}
+        queues = [queue for queue in status.queues if queue.plugin in used or queue.queued or queue.running]
         place = self._topics.of_host
         return {
             place("state"): host_state(status, last),
             **{place("inboxes", inbox.name): inbox for inbox in status.inboxes},
-            **{place("queues", queue.plugin): queue for queue in status.queues},
+            **{place("queues", queue.plugin): queue for queue in queues},
             **{place("devices", device.name): device for device in status.devices},
         }
 

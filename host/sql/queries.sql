@@ -326,6 +326,15 @@ DELETE FROM publishes WHERE id = :id;
 -- name: publish_count
 SELECT count(*) AS owed FROM publishes;
 
+-- name: retained
+SELECT topic, note FROM retained ORDER BY topic;
+
+-- name: retain
+INSERT INTO retained (topic, note) VALUES (:topic, :note) ON CONFLICT (topic) DO UPDATE SET note = excluded.note;
+
+-- name: take_back
+DELETE FROM retained WHERE topic = :topic;
+
 -- name: last_result
 SELECT max(finished) AS finished FROM jobs WHERE state = 'done';
 

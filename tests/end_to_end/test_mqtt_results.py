@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import json
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,18 +34,22 @@ class MqttPlace(Place):
     """A host called `attic` that talks to a broker."""
 
     broker: Mosquitto
+    name = "attic"
+    more_inboxes: Sequence[str] = ()
 
     @property
     def mqtt(self) -> dict[str, Any]:
         subscribe = [{"topic": "devices/{device}/in"}]
-        return {"broker": self.broker.url, "name": "attic", "control": True, "subscribe": subscribe}
+        return {"broker": self.broker.url, "name": self.name, "control": True, "subscribe": subscribe}
 
     @property
     def settings(self) -> Mqtt:
         return Mqtt.model_validate(self.mqtt)
 
     def config(self) -> dict[str, Any]:
-        return {**super().config(), "mqtt": self.mqtt}
+        config = super().config()
+        more = [{"path": str(self.root / name)} for name in self.more_inboxes]
+        return {**config, "inbox": [*config["inbox"], *more], "mqtt": self.mqtt}
 
     def drop(self, name: str, text: str) -> None:
         """A file for the inbox, whole at once."""
@@ -117,9 +121,16 @@ async def recording(place: MqttPlace, filter: str = "#", name: str = "recorder")
 @contextlib.asynccontextmanager
 async def running(place: MqttPlace) -> AsyncIterator[Any]:
     """A host that has said `online`."""
+    async with host_says(place, f"{HOST}/availability", b"online") as process:
+        yield process
+
+
+@contextlib.asynccontextmanager
+async def host_says(place: MqttPlace, topic: str, payload: bytes) -> AsyncIterator[Any]:
+    """A host that has said this."""
     with host(place) as process:
-        async with recording(place, f"{HOST}/#", "watcher") as watcher:
-            await watcher.until(lambda: watcher.last(f"{HOST}/availability") == b"online")
+        async with recording(place, topic, "watcher") as watcher:
+            await watcher.until(lambda: watcher.last(topic) == payload)
         yield process
 
 
@@ -203,6 +214,22 @@ async def test_a_newcomer_sees_the_states_and_a_host_that_was_killed_is_offline(
         Discovery.model_validate_json(recorder.last(DISCOVERY))
         process.kill()
         await recorder.until(lambda: recorder.last(f"{HOST}/availability") == b"offline")
+
+
+async def test_a_newcomer_sees_nothing_of_an_old_name_and_an_inbox_that_is_gone(place):
+    place.more_inboxes = ["cellar"]
+    async with running(place) as process, recording(place, name="first") as first:
+        await first.until(lambda: first.last(f"{HOST}/inboxes/cellar") and first.last(DISCOVERY))
+        assert await asyncio.to_thread(stop, process) == 0, place.last_log()
+    place.name, place.more_inboxes = "loft", []
+    async with host_says(place, "sensorium/hosts/loft/availability", b"online"), recording(place, name="next") as next:
+        await next.until(lambda: next.last("homeassistant/device/sensorium_loft/config"))
+        await next.until(lambda: next.last(DISCOVERY) == b"")
+    async with recording(place, name="newcomer") as newcomer:
+        await newcomer.until(lambda: newcomer.last("homeassistant/device/sensorium_loft/config"))
+        await newcomer.until(lambda: newcomer.last("sensorium/hosts/loft/inboxes/inbox"))
+    kept = {message.topic for message in newcomer.messages if message.retain}
+    assert [topic for topic in kept if "attic" in topic or "cellar" in topic] == []
 
 
 async def test_a_host_that_is_stopped_says_so_itself_after_its_last_result(place):

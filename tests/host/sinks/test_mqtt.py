@@ -14,7 +14,9 @@ import pytest
 
 from host.errors import NotFound, UsageError, WorkFailed
 from host.findings import Finding
+from host.mqtt.messages import Topics
 from host.sinks.mqtt import Announcement, MqttSink
+from host.sinks.outbox import Outbox
 from tests.fakes import FakeService
 from tests.host.sinks.fake_connection import FakeConnection
 from tests.until import until
@@ -53,8 +55,8 @@ def plugins() -> Plugins:
 def make_sink(outbox, journal, service, plugins):
     def make(**options) -> MqttSink:
         return MqttSink(
-            outbox, journal, service, plugins.answer, options.pop("progress", dict), lambda source, origin: source,
-            **{"state_every": 0.01, **options},
+            options.pop("outbox", outbox), journal, service, plugins.answer, options.pop("progress", dict),
+            lambda source, origin: source, **{"state_every": 0.01, **options},
         )  # fmt: skip
 
     return make
@@ -434,3 +436,62 @@ async def test_the_clock_of_expiry_starts_when_the_message_came(make_sink, plugi
         assert message.expires == pytest.approx(time.time() + 60, abs=5)
         await until(lambda: connection.acknowledged)
         assert plugins.asked
+
+
+# -- what is true no more ----------------------------------------------------------------------------------------------
+
+
+def kept(connection: FakeConnection) -> dict[str, bytes]:
+    """What a broker keeps of what was said, by topic."""
+    latest = {sent.topic: sent.payload for sent in connection.sent if sent.retain}
+    return {topic: payload for topic, payload in latest.items() if payload}
+
+
+ANNOUNCED = Announcement("homeassistant", "0.1.0")
+
+
+async def test_states_of_what_is_gone_are_cleared_and_home_assistant_is_told_once(make_sink, service):
+    service.more_inboxes = ["attic"]
+    async with connected(make_sink(announcement=ANNOUNCED)) as before:
+        await until(lambda: before.on("config"))
+    assert {"sensorium/hosts/attic/inboxes/attic", "sensorium/hosts/attic/inboxes/inbox"} <= kept(before).keys()
+    service.more_inboxes = []
+    async with connected(make_sink(announcement=ANNOUNCED)) as after:
+        await until(lambda: after.sent[-1].payload == b"")
+    cleared = [sent.topic for sent in after.sent if sent.retain and not sent.payload]
+    assert cleared == ["sensorium/hosts/attic/inboxes/attic"]
+    first, last = (sent.body["components"] for sent in after.on("config"))
+    assert first["inbox_attic"] == {"platform": "sensor"}
+    assert last.keys() == first.keys() - {"inbox_attic"}
+    async with connected(make_sink(announcement=ANNOUNCED)) as later:
+        await until(lambda: later.on("config"))
+    assert len(later.on("config")) == 1
+    assert all(sent.payload for sent in later.sent)
+
+
+async def test_after_a_rename_nothing_stands_under_the_old_name(make_sink, journal, library):
+    async with connected(make_sink(announcement=ANNOUNCED)) as before:
+        await until(lambda: before.on("config"))
+    renamed = Outbox(journal, library, Topics("home", "cellar"), lambda source, origin: source)
+    async with connected(make_sink(outbox=renamed, announcement=ANNOUNCED)) as after:
+        await until(lambda: not kept(before).keys() - {sent.topic for sent in after.sent})
+    assert {sent.topic for sent in after.sent if not sent.payload} == kept(before).keys()
+    assert kept(after)["home/hosts/cellar/availability"] == b"offline"
+    assert "homeassistant/device/sensorium_cellar/config" in kept(after)
+
+
+async def test_switching_discovery_off_takes_the_device_out(make_sink):
+    async with connected(make_sink(announcement=ANNOUNCED)) as before:
+        await until(lambda: before.on("config"))
+    async with connected(make_sink()) as after:
+        await until(lambda: after.on("config"))
+    assert [sent.payload for sent in after.on("config")] == [b""]
+
+
+async def test_a_plugin_that_is_gone_has_no_state_unless_its_jobs_wait(make_sink, service):
+    service.plugin = "forgotten"
+    async with connected(make_sink()) as connection:
+        assert connection.on("queues") == []
+    service.add("waiting.png", caption=None)
+    async with connected(make_sink()) as connection:
+        assert [sent.topic for sent in connection.on("queues")] == ["sensorium/hosts/attic/queues/forgotten"]
