@@ -30,6 +30,7 @@ from host.journal import Journal, open_journal
 from host.leasing.devices import find_devices
 from host.leasing.history import History
 from host.leasing.leases import Leases
+from host.leasing.yielding import Yielding
 from host.library import Library
 from host.lock import HostLock
 from host.log import get_logger
@@ -103,7 +104,17 @@ class App(Questions):
         self._workers_up = False
         search = Search(journal, config.paths.data / "index")
         super().__init__(
-            config, journal, library, registry, search, dispatcher, leases, history, sources, read_only=read_only
+            config,
+            journal,
+            library,
+            registry,
+            search,
+            dispatcher,
+            leases,
+            history,
+            Yielding(leases, config.quiet_hours, config.devices, lambda gpu: None),
+            sources,
+            read_only=read_only,
         )
         self.publisher = self._publisher(scratch) if has_mqtt else None
 
@@ -167,6 +178,7 @@ class App(Questions):
         control = ControlServer(self, self.config.paths.data / "control.sock")
         async with self._broker(), self._named(), self.working(), control, asyncio.TaskGroup() as tasks:
             background = [tasks.create_task(source.run(), name=source.inbox.name) for source in self.sources]
+            background.append(tasks.create_task(self.yielding.run(), name="yielding"))
             if self.mqtt is not None:
                 background.append(tasks.create_task(self._when_served(self.mqtt.run), name="mqtt"))
             if on_progress is not None:

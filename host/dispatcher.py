@@ -102,7 +102,9 @@ class Dispatcher:
         self._wake[plugin].set()
 
     async def ask(self, plugin: str, body: dict[str, Any]) -> list[Finding]:
-        """Have a request done before any job of this plugin. Raises WorkFailed."""
+        """Have a request done before any job of this plugin. Raises WorkFailed, also where nobody can say when."""
+        if reason := self._leases.why_not(plugin):
+            raise WorkFailed(f"{plugin} cannot answer now: {reason}.", "Ask again when it is over.")
         request = Request(body, asyncio.get_running_loop().create_future())
         self._queues[plugin].urgent.append(request)
         self._tell(plugin)

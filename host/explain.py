@@ -6,12 +6,12 @@ import itertools
 import json
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from host.dispatcher import Dispatcher
 from host.journal import Journal, Row
-from host.leasing.leases import Leases
+from host.leasing.leases import ASKED, Leases
 from host.library import Library
 from host.lookup import PathName, path_of
 from host.names import clock, to_text
@@ -114,8 +114,8 @@ async def _of_event(query: str, event_id: str, facts: Facts) -> Explanation:
     state = next((state for state in MOST_OPEN if state in states), "done")
     if state == "queued" and facts.running is None:
         sentences.append("No host runs. Start one with `sensorium run`.")
-    if state == "queued" and facts.leases.paused:
-        sentences.append("The host is paused. `sensorium resume` goes on.")
+    if state == "queued":
+        sentences += _held_back(jobs, facts.leases)
     return Explanation(
         subject=query, state=state, sentences=sentences, event=event_id, jobs=jobs, holder=_holder(jobs, facts)
     )
@@ -142,6 +142,15 @@ async def _made(event_id: str, facts: Facts) -> list[str]:
     told = ", ".join(f"{states[state]} {state}" for state in ("done", "queued", "failed") if states[state])
     events = len({row["id"] for row in rows})
     return [f"{events} further event(s) were made of it; their jobs: {told or 'none'}."]
+
+
+def _held_back(jobs: Sequence[JobExplanation], leases: Leases) -> Iterator[str]:
+    """What keeps jobs from being done, although a host may run."""
+    if leases.paused:
+        resume = " `sensorium resume` goes on." if leases.why_paused == ASKED else ""
+        yield f"The host is paused ({leases.why_paused}).{resume}"
+    waiting = [job.plugin for job in jobs if job.state == "queued" and job.plugin in leases.slots]
+    yield from dict.fromkeys(f"{why[:1].upper()}{why[1:]}." for plugin in waiting if (why := leases.why_not(plugin)))
 
 
 def _arrived(arrivals: Sequence[Row], what: str) -> str:

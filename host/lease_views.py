@@ -51,6 +51,7 @@ async def lease_table(facts: Facts, queued: Mapping[str, int]) -> LeaseTable:
     return LeaseTable(
         running=facts.running,
         paused=facts.leases.paused,
+        pause_reason=facts.leases.why_paused,
         at=(last["at"] if last and not facts.running else None) or time.time(),
         devices=[
             _device(

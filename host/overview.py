@@ -86,6 +86,7 @@ def device_views(leases: Leases) -> list[DeviceView]:
                 holder=turn.model if turn else None,
                 fence=turn.fence if turn else 0,
                 residents=list(resident),
+                withdrawn=leases.withdrawn(device.name),
             )
         )
     return views

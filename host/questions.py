@@ -21,6 +21,7 @@ from host.intake import event_id_of
 from host.journal import Journal, Row, Statement
 from host.leasing.history import History
 from host.leasing.leases import Leases
+from host.leasing.yielding import Yielding
 from host.library import Library
 from host.lookup import find_event, hash_of, path_of
 from host.overview import device_views, inbox_views, model_views, plugin_views, queue_views
@@ -56,6 +57,7 @@ class Questions:
         dispatcher: Dispatcher,
         leases: Leases,
         history: History | None,
+        yielding: Yielding,
         sources: Sequence[FolderSource],
         *,
         read_only: bool = False,
@@ -68,6 +70,7 @@ class Questions:
         self.dispatcher = dispatcher
         self.leases = leases
         self.history = history
+        self.yielding = yielding
         self.sources = sources
         self.read_only = read_only
         self.running_pid: int | None = None
@@ -92,6 +95,7 @@ class Questions:
             data=str(self.config.paths.data),
             outbox=str(self.config.paths.outbox),
             paused=self.leases.paused,
+            pause_reason=self.leases.why_paused,
             **await self._totals(),
             inboxes=inbox_views(self.sources),
             mqtt=await self.broker_view(),
@@ -128,12 +132,20 @@ class Questions:
             await self.history.settle()
         return await lease_views.lease_history(self.journal, hours)
 
-    async def pause(self, paused: bool) -> bool:
-        """Stop (or go on) giving work to models; what arrives is still taken in. Returns the new state."""
+    async def pause(self, paused: bool, gpu: bool = False) -> bool:
+        """Stop (or go on) giving work to models, with `gpu` to those on GPUs; what arrives is still taken in.
+
+        Returns the new state: still true where quiet hours or other programs ask for it.
+        """
         if self.running_pid is None:
             raise UsageError("No host runs that could be paused.", "Start one with `sensorium run`.")
-        self.leases.pause(paused)
-        return paused
+        if not gpu:
+            self.leases.pause(paused)
+            return self.leases.paused
+        if not self.yielding.gpus:
+            raise UsageError("The host uses no GPU.", "`sensorium status` shows the devices that it uses.")
+        self.yielding.leave_gpus(paused)
+        return any(self.leases.withdrawn(gpu) for gpu in self.yielding.gpus)
 
     async def unload(self, plugin: str | None = None) -> list[str]:
         """Have the models of a plugin, or all, leave memory after the batch that runs. Returns whose were resident."""

@@ -52,7 +52,7 @@ class QueueView(View):
 
 
 class DeviceView(View):
-    """A device: its budget in MB, who computes on it now, and which models are resident."""
+    """A device: its budget in MB, who computes on it now, which models are resident, why it is withdrawn if it is."""
 
     name: str
     kind: str
@@ -61,6 +61,7 @@ class DeviceView(View):
     holder: str | None
     fence: int
     residents: list[str]
+    withdrawn: str = ""
 
 
 class FailureView(View):
@@ -89,13 +90,15 @@ class RefusalView(View):
 class Status(View):
     """What a person wants to see at a glance.
 
-    `running` is the host's process id, None when no host runs; `mqtt` is None where no broker is configured.
+    `running` is the host's process id, None when no host runs; `pause_reason` is empty when it is not `paused`;
+    `mqtt` is None where no broker is configured.
     """
 
     running: int | None
     data: str
     outbox: str
     paused: bool
+    pause_reason: str
     events: int
     arrivals: int
     refused: int
@@ -306,6 +309,7 @@ class LeaseTable(View):
 
     running: int | None
     paused: bool
+    pause_reason: str
     at: float
     devices: list[DeviceLeases]
 
@@ -399,8 +403,11 @@ class Service(Protocol):
     async def lease_history(self, hours: float) -> LeaseHistory:
         """What was resident and who computed in the last hours."""
 
-    async def pause(self, paused: bool) -> bool:
-        """Stop (or go on) giving work to models; what arrives is still taken in. Returns the new state."""
+    async def pause(self, paused: bool, gpu: bool = False) -> bool:
+        """Stop (or go on) giving work to models, with `gpu` to those on GPUs; what arrives is still taken in.
+
+        Returns the new state: still true where quiet hours or other programs ask for it.
+        """
 
     async def unload(self, plugin: str | None = None) -> list[str]:
         """Have the models of a plugin, or all, leave memory after the batch that runs. Returns whose were resident."""

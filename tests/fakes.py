@@ -53,6 +53,7 @@ class FakeService:
         self.plugin = "clip"  # whose queue it is
         self.paused = False
         self.withdrawn = ""
+        self.quiet = ""
         self.unloaded: list[str | None] = []
         self.finish = asyncio.Event()
         self.finish.set()
@@ -86,14 +87,22 @@ class FakeService:
         queued = sum(len(view.pending) for view in events)
         done = sum(bool(view.results) for view in events)
         device = DeviceView(
-            name="cpu", kind="cpu", budget_mb=8000, used_mb=612, holder="clip", fence=3, residents=["clip"]
+            name="cpu",
+            kind="cpu",
+            budget_mb=8000,
+            used_mb=612,
+            holder="clip",
+            fence=3,
+            residents=["clip"],
+            withdrawn=self.withdrawn,
         )
         inboxes = [
             InboxView(name=name, path="/in", mode="watch", after="remove", settling=0, taking=0, alarm=self.alarm)
             for name in ("inbox", *self.more_inboxes)
         ]
         return Status(
-            running=self.running, data=self.data, outbox=self.outbox, paused=self.paused,
+            running=self.running, data=self.data, outbox=self.outbox,
+            paused=self.paused, pause_reason=self.pause_reason,
             events=len(events), arrivals=len(events) + len(self.refused), refused=len(self.refused),
             queued=queued, failed=len(failed), owed=0, inboxes=inboxes, mqtt=self.mqtt,
             queues=[QueueView(plugin=self.plugin, queued=queued, running=0, done=done, failed=len(failed))],
@@ -199,7 +208,9 @@ class FakeService:
             ],
             left=[DepartureView(plugin="blip", model="blip-2", memory_mb=1500, at=NOW - 60, reason="room for clip")],
         )  # fmt: skip
-        return LeaseTable(running=self.running, paused=self.paused, at=NOW, devices=[device])
+        return LeaseTable(
+            running=self.running, paused=self.paused, pause_reason=self.pause_reason, at=NOW, devices=[device]
+        )
 
     async def lease_history(self, hours: float) -> LeaseHistory:
         since = NOW - hours * 3600
@@ -215,11 +226,18 @@ class FakeService:
             work=[WorkView(device="cpu", plugin="clip", began=NOW - 290, ended=NOW - 200, batches=4)],
         )  # fmt: skip
 
-    async def pause(self, paused: bool) -> bool:
+    @property
+    def pause_reason(self) -> str:
+        return self.quiet or ("`sensorium pause`" if self.paused else "")
+
+    async def pause(self, paused: bool, gpu: bool = False) -> bool:
         if self.running is None:
             raise UsageError("No host runs that could be paused.", "Start one with `sensorium run`.")
-        self.paused = paused
-        return paused
+        if gpu:
+            self.withdrawn = self.quiet or ("`sensorium pause --gpu`" if paused else "")
+            return bool(self.withdrawn)
+        self.paused = paused or bool(self.quiet)
+        return self.paused
 
     async def unload(self, plugin: str | None = None) -> list[str]:
         if plugin not in (None, "clip"):

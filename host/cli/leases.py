@@ -90,7 +90,7 @@ def _headline(found: LeaseTable) -> Text:
     if found.running is None:
         return text(("No host runs here", "bold yellow"), f"; last known, {ago(found.at)}")
     if found.paused:
-        return text((f"Paused (process {found.running})", "bold yellow"), "; `sensorium resume` goes on")
+        return text((f"Paused (process {found.running}), {found.pause_reason}", "bold yellow"))
     return text((f"Running (process {found.running})", "bold green"))
 
 

@@ -23,7 +23,7 @@ from host.cli.service import ask
 from host.config import Config, Inbox, Mqtt, Overrides, check_plugin_names, load_config
 from host.errors import WorkFailed
 from host.log import get_logger, start_logging
-from host.views import MqttView, PluginView, Status
+from host.views import MqttView, PluginView, Service, Status
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -65,22 +65,39 @@ def run(
         )
 
 
-def pause(config: ConfigFile = None, data: DataDir = None, as_json: AsJson = False) -> None:
+Gpu = Annotated[bool, typer.Option("--gpu", help="The GPUs alone: their models leave, and go on on the CPU or wait.")]
+
+
+def pause(gpu: Gpu = False, config: ConfigFile = None, data: DataDir = None, as_json: AsJson = False) -> None:
     """Give no more work to models; what arrives is still taken in."""
-    _pause(configuration(config, data), True, as_json)
+    _pause(configuration(config, data), True, gpu, as_json)
 
 
-def resume(config: ConfigFile = None, data: DataDir = None, as_json: AsJson = False) -> None:
+def resume(gpu: Gpu = False, config: ConfigFile = None, data: DataDir = None, as_json: AsJson = False) -> None:
     """Go on giving work to models."""
-    _pause(configuration(config, data), False, as_json)
+    _pause(configuration(config, data), False, gpu, as_json)
 
 
-def _pause(config: Config, paused: bool, as_json: bool) -> None:
-    now = ask(config, lambda service: service.pause(paused))
+def _pause(config: Config, paused: bool, gpu: bool, as_json: bool) -> None:
+    async def change(service: Service) -> tuple[bool, str]:
+        now = await service.pause(paused, gpu)
+        return now, _why(await service.status(), gpu) if now and not paused else ""
+
+    now, why = ask(config, change)
     if as_json:
-        show_json({"paused": now})
+        show_json({"gpu_paused" if gpu else "paused": now})
+    elif now and not paused:
+        show(text((f"Still paused: {why}.", "yellow")))
+    elif gpu:
+        back = "Models leave the GPU after the batch that runs. `sensorium resume --gpu` gives it back to them."
+        show(text(back if now else "The GPU is used again."))
     else:
         show(text("Paused. `sensorium resume` goes on." if now else "Going on."))
+
+
+def _why(found: Status, gpu: bool) -> str:
+    withdrawn = (f"{device.name}: {device.withdrawn}" for device in found.devices if device.withdrawn)
+    return "; ".join(withdrawn) if gpu else found.pause_reason
 
 
 async def _run(config: Config, once: bool) -> RunSummary | None:
@@ -176,7 +193,11 @@ def progress_line(found: Status) -> Text:
         alarms.append((f"MQTT: {found.mqtt.alarm}", "bold red"))
     idle = not (arriving or found.queued or busy or found.owed)
     pieces: list[Piece] = [
-        ("paused", "bold yellow") if found.paused else ("watching", "green") if idle else ("working", "cyan"),
+        (f"paused ({found.pause_reason})", "bold yellow")
+        if found.paused
+        else ("watching", "green")
+        if idle
+        else ("working", "cyan"),
         *([f"{arriving} arriving"] if arriving else []),
         *([f"{found.queued} queued"] if found.queued else []),
         f"{done} done",

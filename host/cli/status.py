@@ -113,7 +113,7 @@ def _headline(found: Status) -> Text:
     if found.running is None:
         state = text(("No host runs here", "bold yellow"))
     elif found.paused:
-        state = text((f"Paused (process {found.running})", "bold yellow"))
+        state = text((f"Paused (process {found.running}), {found.pause_reason}", "bold yellow"))
     else:
         state = text((f"Running (process {found.running})", "bold green"))
     counts: list[Piece] = [
@@ -171,7 +171,8 @@ def _devices(devices: list[DeviceView]) -> Table:
         bar = text(("█" * full, "cyan"), ("░" * (BAR - full), "dim"))
         numbers = f"{device.used_mb} of {device.budget_mb} MB"
         loaded = text(", ".join(device.residents) or "nothing")
-        grid.add_row(text(device.name), bar, numbers, text(device.holder or "idle"), loaded)
+        now = text((f"withdrawn: {device.withdrawn}", "yellow")) if device.withdrawn else text(device.holder or "idle")
+        grid.add_row(text(device.name), bar, numbers, now, loaded)
     return grid
 
 

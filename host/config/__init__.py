@@ -1,10 +1,24 @@
 """The configuration: what config.toml may say, read and checked before anything runs."""
 
 from host.config.loading import Overrides, check_plugin_names, check_plugin_settings, load_config
-from host.config.models import Address, Config, Devices, Host, Inbox, Jobs, Mqtt, Paths, Route, Subscription
+from host.config.models import (
+    DAYS,
+    Address,
+    Config,
+    Devices,
+    Host,
+    Inbox,
+    Jobs,
+    Mqtt,
+    Paths,
+    QuietHours,
+    Route,
+    Subscription,
+)
 from host.config.problems import InvalidConfig, Problem
 
 __all__ = [
+    "DAYS",
     "Address",
     "Config",
     "Devices",
@@ -16,6 +30,7 @@ __all__ = [
     "Overrides",
     "Paths",
     "Problem",
+    "QuietHours",
     "Route",
     "Subscription",
     "check_plugin_names",

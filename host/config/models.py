@@ -10,8 +10,9 @@ import ipaddress
 import os
 import re
 from dataclasses import dataclass
+from datetime import time
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationInfo, field_validator
@@ -142,8 +143,46 @@ class Devices(Section):
     threads: Count | None = Field(
         default=None, description="Threads of a model on the CPU; as many as there are cores when it is not set."
     )
+    yield_above_mb: Count | None = Field(
+        default=None,
+        description="When other programs hold more of a GPU's memory than this, our models leave it; never when it is "
+        "not set.",
+    )
+    yield_after: Seconds = Field(default=5.0, description="Seconds for which they must hold it before that.")
+    yield_back_after: Seconds = Field(
+        default=60.0, description="Seconds for which they must hold well below that before the GPU is used again."
+    )
     history_days: Days = Field(
         default=7.0, description="Days for which it is kept who computed and what was in memory when."
+    )
+
+
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+DAYS: tuple[Day, ...] = get_args(Day)
+
+
+def _on_the_wall(moment: time) -> time:
+    if moment.tzinfo is not None:
+        raise ValueError('is local time: leave the zone out, as in "22:00"')
+    return moment
+
+
+WallTime = Annotated[time, AfterValidator(_on_the_wall)]
+
+
+class QuietHours(Section):
+    """Hours in which the host leaves the GPUs, or everything, alone."""
+
+    begin: WallTime = Field(alias="from", description='Local time at which they begin, as "22:00".')
+    end: WallTime = Field(
+        alias="to", description="Local time at which they end; of the next day when it is not later than `from`."
+    )
+    days: tuple[Day, ...] = Field(
+        default=DAYS, min_length=1, description='Days on which they begin, as "mon"; every day when it is not set.'
+    )
+    pause: Literal["gpu", "all"] = Field(
+        default="gpu",
+        description='What is left alone: "gpu" takes the models off the GPUs; "all" holds back all jobs as well.',
     )
 
 
@@ -373,6 +412,7 @@ class Config(Section):
     paths: Paths = Field(default=PATHS)
     inboxes: tuple[Inbox, ...] = Field(default=INBOXES, min_length=1, alias="inbox")
     devices: Devices = Devices()
+    quiet_hours: tuple[QuietHours, ...] = Field(default=(), alias="quiet_hours")
     jobs: Jobs = Jobs()
     routes: tuple[Route, ...] = Field(default=(), alias="route")
     mqtt: Mqtt = Field(default=MQTT)

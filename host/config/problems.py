@@ -23,6 +23,8 @@ SHOULD = {
     "path_type": "should be a path in quotes",
     "tuple_type": "should be a list in [ ]",
     "list_type": "should be a list in [ ]",
+    "time_parsing": 'should be a time in quotes, as "22:00"',
+    "time_type": 'should be a time in quotes, as "22:00"',
     "too_short": "should not be empty",
 }
 

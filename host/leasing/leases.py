@@ -34,6 +34,7 @@ from host.leasing.slots import Slot, ladder_of
 from host.log import get_logger
 
 END_LIMIT = 60.0
+ASKED = "`sensorium pause`"
 
 log = get_logger(__name__)
 
@@ -121,7 +122,8 @@ class Leases:
         self._effects: Effects | None = None
         self._tasks: asyncio.TaskGroup | None = None
         self._closing = False
-        self.paused = False
+        self._asked_to_pause = False
+        self._resting = ""
         self.preloads = True
 
     @property
@@ -180,11 +182,30 @@ class Leases:
 
     def pause(self, paused: bool) -> None:
         """Start no jobs, or go on; what runs is finished, and what somebody waits for is still done."""
-        self.paused = paused
+        self._asked_to_pause = paused
         self._changed.set()
 
+    def rest(self, reason: str) -> None:
+        """Be paused for this reason as well, or, when it is empty, not any more."""
+        if reason != self._resting:
+            self._resting = reason
+            self._changed.set()
+
+    @property
+    def paused(self) -> bool:
+        """Whether no jobs are started."""
+        return self._asked_to_pause or bool(self._resting)
+
+    @property
+    def why_paused(self) -> str:
+        """Why no jobs are started; empty when they are."""
+        return ASKED if self._asked_to_pause else self._resting
+
     def withdraw(self, device: str, reason: str) -> None:
-        """Have everything leave a device, after the batch that runs, and nothing come, until `restore`. Work waits."""
+        """Have everything leave a device, after the batch that runs, and nothing come, until `restore`.
+
+        What may be elsewhere by its ladder goes on there; other work waits.
+        """
         self._grounds[device].withdrawn = reason
         self._room_changed(device)
 
@@ -197,6 +218,13 @@ class Leases:
         """Why nothing may be on a device now; empty for one that is in use."""
         return self._grounds[device].withdrawn
 
+    def why_not(self, model: str) -> str:
+        """Why a model can be nowhere for now: the devices where it might be are withdrawn; empty when it can."""
+        places = [ground for name, ground in self._grounds.items() if name in self._slots[model].places]
+        if not all(ground.withdrawn for ground in places):
+            return ""
+        return ", ".join(f"{ground.device.name} is withdrawn ({ground.withdrawn})" for ground in places)
+
     def limit(self, device: str, memory_mb: float | None) -> None:
         """Say how much of a device may be used for now (None: all). What is over that leaves; what needs more waits."""
         self._grounds[device].limit_mb = memory_mb
@@ -208,6 +236,11 @@ class Leases:
         return ground.device.memory_mb if ground.limit_mb is None else min(ground.limit_mb, ground.device.memory_mb)
 
     def _room_changed(self, device: str) -> None:
+        withdrawn = frozenset(name for name, ground in self._grounds.items() if ground.withdrawn)
+        for slot in self._slots.values():
+            slot.withdrawn = withdrawn
+            if slot.state == "unloaded":
+                slot.settle()
         self.on_room(device)
         self._changed.set()
 
@@ -345,7 +378,7 @@ class Leases:
         elif dismissed:
             self._begin(policy.Unload(model, "somebody asked for it"))
         elif slot.must_move:
-            self._begin(policy.Unload(model, f"it goes on {slot.ladder[slot.rung].words or 'as it was'}"))
+            self._begin(policy.Unload(model, f"it goes on {slot.wanted.words or 'as it was'}"))
         else:
             self._enter(model, slot, "ready", "its batch is done")
         self._changed.set()
@@ -413,7 +446,7 @@ class Leases:
             device=slot.device.name,
             memory_mb=slot.memory_mb,
             state=slot.state,
-            others=tuple(device.name for device in slot.step.devices if device is not slot.device),
+            others=tuple(place for place in slot.places if place != slot.device.name),
             wants={
                 priority: want.since
                 for priority, want in slot.wants.items()

@@ -199,7 +199,8 @@ class _Ground:
         """What to do here; who is `taken` was chosen elsewhere."""
         self.outside = [model for model in self.outside if model.name not in taken]
         if leaving := self._over_the_limit():
-            return [Unload(model.name, "others need the room") for model in leaving]
+            reason = "the device is withdrawn" if self.device.withdrawn else "others need the room"
+            return [Unload(model.name, reason) for model in leaving]
         if expired := [model for model in self.resident if _expires_at(model) <= self.now]:
             return [Unload(model.name, "idle") for model in expired]
         if (choice := self.choose()) is not None:
@@ -240,7 +241,9 @@ class _Ground:
 
     def _may_come(self, model: Model) -> bool:
         """Whether it could be loaded now: not soon after that failed, and not where others need or keep the room."""
-        if model.retry_at > self.now or _why_never(model, self.device, self.pinned) is not None:
+        if self.device.withdrawn or model.retry_at > self.now:
+            return False
+        if _why_never(model, self.device, self.pinned) is not None:
             return False
         return model.memory_mb + sum(one.memory_mb for one in self.pinned) <= self.device.room_mb
 

@@ -41,7 +41,7 @@ class Slot:
 
     `step` is what it is loaded as, or would be. `rung` says how far on the `ladder` its work has come after an
     out-of-memory, `first` where it begins: further down once it could not be loaded. `device` is where it is, or where
-    it would be loaded first.
+    it would be loaded first. `withdrawn` names the devices that nothing may be on for now.
     """
 
     name: str
@@ -54,6 +54,7 @@ class Slot:
     idle_since: float = 0.0
     retry_at: float = 0.0
     first: int = 0
+    withdrawn: frozenset[str] = frozenset()
     rung: int = 0
     dismissed: bool = False
     loading: asyncio.Task[None] | None = None
@@ -105,16 +106,27 @@ class Slot:
         return self.rung > self.first
 
     @property
+    def wanted(self) -> Step:
+        """What its work needs: its step of the ladder, or a later one while all devices of that are withdrawn."""
+        steps = self.ladder[self.rung :]
+        open_ones = (step for step in steps if any(device.name not in self.withdrawn for device in step.devices))
+        return next(open_ones, steps[0])
+
+    @property
     def must_move(self) -> bool:
         """Whether its work needs it as something else, or elsewhere, than it is loaded."""
-        wanted = self.ladder[self.rung]
-        return wanted.spec != self.spec or self.device not in wanted.devices
+        return self.wanted.spec != self.spec or self.device not in self.wanted.devices
+
+    @property
+    def places(self) -> list[str]:
+        """Where it may be loaded: as it is, and, when its own devices are not withdrawn any more, there."""
+        return list(dict.fromkeys(device.name for device in (*self.step.devices, *self.ladder[self.rung].devices)))
 
     def settle(self) -> None:
         """Make it what its work needs, once it is unloaded."""
         if self.must_move:
-            self.device = self.ladder[self.rung].devices[0]
-        self.step = self.ladder[self.rung]
+            self.device = self.wanted.devices[0]
+        self.step = self.wanted
 
     def climb(self) -> str | None:
         """Take the next step of the ladder, and say it in words; None, and back to the first, when there is none."""

@@ -308,6 +308,19 @@ def test_a_table_or_route_for_a_plugin_that_is_not_there_is_refused(write):
     check_plugin_names(load_config(write('[plugins.clip]\n[[route]]\nplugin = "*"\n')), ["clip"])
 
 
+def test_quiet_hours_that_cannot_be_are_refused_with_their_lines(write):
+    text = '[[quiet_hours]]\nfrom = "25:00"\nto = "07:00Z"\ndays = ["monday"]\n[[quiet_hours]]\nfrom = 22\n'
+    with pytest.raises(InvalidConfig) as caught:
+        load_config(write(text))
+    assert [str(problem) for problem in caught.value.problems] == [
+        "line 2: `quiet_hours.from` should be a time in quotes, as \"22:00\", not '25:00'.",
+        "line 3: `quiet_hours.to` is local time: leave the zone out, as in \"22:00\", not '07:00Z'.",
+        "line 4: `quiet_hours.days` should be 'mon', 'tue', 'wed', 'thu', 'fri', 'sat' or 'sun', not 'monday'.",
+        "line 5: `quiet_hours.to` is missing.",
+        'line 6: `quiet_hours.from` should be a time in quotes, as "22:00", not 22.',
+    ]
+
+
 # --- the root config.toml ---
 
 
@@ -331,7 +344,7 @@ def test_the_commented_configuration_mentions_every_setting():
             continue
         table = tables[key][0] if field.alias else tables[key]
         section = get_args(field.annotation)[0] if field.alias else field.annotation
-        assert sorted(table) == sorted(section.model_fields), key
+        assert sorted(table) == sorted(one.alias or own for own, one in section.model_fields.items()), key
 
 
 def test_the_commented_configuration_holds_with_every_comment_removed(write):

@@ -186,7 +186,7 @@ async def test_a_file_in_a_paused_host_is_told_so(place):
         await app.submit([path])
         found = await app.why(path)
     assert found.state == "queued"
-    assert "The host is paused. `sensorium resume` goes on." in found.sentences
+    assert "The host is paused (`sensorium pause`). `sensorium resume` goes on." in found.sentences
 
 
 async def test_a_file_that_no_plugin_takes_is_told_so(place):

@@ -235,6 +235,21 @@ def test_pause_and_resume_change_the_host(cli, host):
     assert not host.paused
 
 
+def test_the_gpu_alone_can_be_paused(cli, host):
+    assert "sensorium resume --gpu" in cli("pause", "--gpu").out
+    assert not host.paused
+    assert "withdrawn: `sensorium pause --gpu`" in cli("status").flat
+    assert json.loads(cli("resume", "--gpu", "--json").out) == {"gpu_paused": False}
+    assert "withdrawn" not in cli("status").flat
+
+
+def test_quiet_hours_are_not_ended_by_resume(cli, host):
+    host.quiet = "quiet hours until 07:00"
+    assert cli("resume").out == "Still paused: quiet hours until 07:00.\n"
+    assert cli("resume", "--gpu").out == "Still paused: cpu: quiet hours until 07:00.\n"
+    assert "Paused (process 4711), quiet hours until 07:00" in cli("status").flat
+
+
 # --- errors ---
 
 

@@ -319,6 +319,6 @@ async def test_the_line_says_what_is_going_on():
     service.events.clear()
     assert progress_line(await service.status()).plain == "watching · 0 done"
     service.paused, service.alarm = True, "gone"
-    assert progress_line(await service.status()).plain == "paused · 0 done · inbox: gone"
+    assert progress_line(await service.status()).plain == "paused (`sensorium pause`) · 0 done · inbox: gone"
     service.mqtt = MqttView(broker="mqtt://b:1883", embedded=False, state="away", alarm="It is away.")
     assert progress_line(await service.status()).plain.endswith("inbox: gone · MQTT: It is away.")

@@ -374,6 +374,68 @@ async def test_a_device_that_is_withdrawn_amid_a_batch_is_left_after_it():
         assert await now.until_quiet() == ["unload a"]
 
 
+async def test_a_model_that_may_choose_goes_on_on_the_cpu_while_its_gpu_is_withdrawn_and_comes_back():
+    async with scene(devices=[CPU, LIGHT, GPU], a=spec(100, "auto")) as now:
+        await now.wants("a", jobs=1)
+        now.leases.withdraw("gpu0", "somebody plays")
+        assert await now.until_quiet() == ["unload a"]
+        for _ in range(2):
+            now.effects.answer("run a", lambda: now.leases.demand("a", 0, 0, 0.0))
+        assert await now.wants("a", jobs=1) == ["load a", "run a"]
+        assert now.leases.slots["a"].device.name == "cpu"
+        now.leases.restore("gpu0")
+        assert await now.wants("a", jobs=1) == ["run a", "unload a"], "its batch is the last one there"
+        now.effects.answer("run a", lambda: now.leases.demand("a", 0, 0, 0.0))
+        assert await now.wants("a", jobs=1) == ["load a", "run a"]
+        assert [call for call in now.effects.calls if call.startswith("on ")] == ["on gpu0", "on cpu", "on gpu0"]
+
+
+async def test_work_that_waits_when_a_gpu_is_withdrawn_goes_on_on_the_cpu():
+    async with scene(devices=[CPU, LIGHT, GPU], a=spec(100, "auto"), b=spec(100, "gpu")) as now:
+        now.leases.withdraw("gpu0", "somebody plays")
+        assert await now.wants("b", jobs=1) == []
+        assert await now.wants("a", jobs=1) == ["load a", "run a"]
+        assert now.leases.slots["a"].device.name == "cpu"
+        assert (now.leases.why_not("a"), now.leases.why_not("b")) == ("", "gpu0 is withdrawn (somebody plays)")
+        now.leases.restore("gpu0")
+        assert await now.until_quiet() == ["load b", "run b"]
+
+
+async def test_a_model_goes_to_another_gpu_before_it_goes_to_the_cpu():
+    other = GPU.model_copy(update={"name": "gpu1", "index": 1})
+    async with scene(devices=[CPU, LIGHT, GPU, other], a=spec(100, "auto")) as now:
+        now.leases.withdraw("gpu0", "somebody plays")
+        await now.wants("a", jobs=1)
+        assert now.leases.slots["a"].device.name == "gpu1"
+
+
+async def test_what_does_not_fit_on_the_cpu_for_now_waits_for_its_gpu_and_is_not_refused():
+    async with scene(devices=[CPU, LIGHT, GPU], stays=spec(800, pin=True), a=spec(500, "auto")) as now:
+        await now.wants("stays", jobs=1)
+        now.leases.withdraw("gpu0", "somebody plays")
+        assert await now.wants("a", jobs=1) == []
+        now.leases.restore("gpu0")
+        assert await now.until_quiet() == ["load a", "run a"]
+
+
+async def test_a_model_that_needs_no_memory_is_not_loaded_on_a_withdrawn_device_either():
+    async with scene(a=spec(0)) as now:
+        now.leases.withdraw("cpu", "somebody plays")
+        assert await now.wants("a", jobs=1) == []
+
+
+async def test_a_rest_holds_jobs_as_a_pause_does_and_neither_ends_the_other():
+    async with scene(a=spec()) as now:
+        now.leases.rest("quiet hours until 07:00")
+        now.leases.pause(True)
+        assert now.leases.why_paused == "`sensorium pause`"
+        now.leases.pause(False)
+        assert (now.leases.paused, now.leases.why_paused) == (True, "quiet hours until 07:00")
+        assert await now.wants("a", jobs=1) == []
+        now.leases.rest("")
+        assert await now.until_quiet() == ["load a", "run a"]
+
+
 async def test_what_no_longer_fits_a_limit_leaves_and_what_needs_more_waits_for_its_end():
     async with scene(a=spec(400), b=spec(500)) as now:
         await now.wants("b", jobs=1)

@@ -334,8 +334,8 @@ def test_everything_leaves_a_device_that_is_withdrawn_and_its_work_waits():
     device = replace(CPU, withdrawn=True)
     models = [ready("a", waiting=1), ready("b", pin=True), model("c", urgent=1, preload=True)]
     assert chosen(*models, device=device) == (
-        Unload("a", "others need the room"),
-        Unload("b", "others need the room"),
+        Unload("a", "the device is withdrawn"),
+        Unload("b", "the device is withdrawn"),
     )
     assert chosen(model("a", state="busy"), ready("b"), device=device) == (), "the batch that runs is finished"
 
