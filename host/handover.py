@@ -52,13 +52,17 @@ def content_problem(row: Row, library: Library) -> str:
 
 async def bring(events: Iterable[Row], journal: Journal, library: Library) -> None:
     """Make files of contents that rest in the journal, where a worker is about to look for them."""
-    missing = [row["id"] for row in events if not _is_file(library.resolve(row["location"]))]
+    missing = [row["id"] for row in events if not _is_whole(library.resolve(row["location"]), row["size"])]
     if missing and (resting := await resting_contents(missing, journal)):
         await asyncio.to_thread(put_all, resting, library)
 
 
-def _is_file(path: Path) -> bool:
-    return os.path.exists(path)
+def _is_whole(path: Path, size: int) -> bool:
+    """Whether a content is there; a crash may have left a part of it."""
+    try:
+        return os.stat(path).st_size == size
+    except OSError:
+        return False
 
 
 async def resting_contents(event_ids: Sequence[str], journal: Journal) -> list[Row]:

@@ -24,7 +24,16 @@ from host.errors import JournalError
 SIDECAR = "sidecar"  # the sink that every accepted arrival is owed to
 ROWS_A_COMMIT = 20_000
 BAD_ROWS = (sqlite3.Error, UnicodeError, OverflowError)  # the last two: half characters, numbers beyond 64 bits
-PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "busy_timeout = 5000")
+PRAGMAS = (
+    "journal_mode = WAL",
+    "synchronous = FULL",
+    "foreign_keys = ON",
+    "busy_timeout = 5000",
+    # A burst's rows lie all over the indexes: pages are read again, and written again at each checkpoint, as often as
+    # these two are small.
+    "cache_size = -16000",  # KB
+    "wal_autocheckpoint = 8000",  # pages of 4 KB
+)
 # Both connections live in one process and only one of them ever writes or checkpoints: SQLite before 3.51.3 can lose a
 # WAL reset between two writers (https://www.sqlite.org/wal.html#walresetbug).
 READER_PRAGMAS = ("query_only = ON", "busy_timeout = 5000", "wal_autocheckpoint = 0")

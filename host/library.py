@@ -1,7 +1,7 @@
 """The content-addressed store: one read-only file for each content, named by its hash.
 
     incoming/<random>  → being written           (swept at start: nothing refers to it)
-    ab/ab12….png       → complete, and durable once `sync` has returned
+    ab/ab12….png       → complete, and durable once `sync` has returned; until then nothing refers to it
 
 A content is always copied (by reference where the filesystem can), never linked: whoever wrote the original may write
 to it again. A crash before the journal's commit leaves a file that nobody refers to; the next arrival of that content
@@ -28,6 +28,7 @@ from host.errors import LibraryError
 CHUNK = 1024 * 1024
 FICLONE = 0x40049409  # linux/fs.h: share the blocks of another file (btrfs, XFS)
 CLONE_FROM = 1024 * 1024
+READ_ONLY = 0o444
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ class Library:
         """
         temporary = self._temporary()
         with self._writing():
-            target = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            target = _create(temporary)
         receipt = Receipt(self, temporary, target)
         try:
             receipt.sha256, receipt.size = self._copy(descriptor, target)
@@ -92,32 +93,46 @@ class Library:
                 temporary.unlink(missing_ok=True)
 
     def add_bytes(self, content: bytes, extension: str) -> Stored:
-        """Store a content that is in memory; durable only after `sync`."""
+        """Store a content that is in memory; durable only after `sync`.
+
+        A name that is free is written to at once, which costs half of what a second name does. Until it is complete
+        and durable nothing refers to it, so that a part which a crash leaves there is replaced like any other.
+        """
         sha256 = hashlib.sha256(content).hexdigest()
-        temporary = self._temporary()
+        path = self.path_of(sha256, extension)
         with self._writing():
+            self._make_folder(path)
             try:
-                temporary.write_bytes(content)
-            except OSError:
-                temporary.unlink(missing_ok=True)
-                raise
-        return Stored(sha256, len(content), self.place(temporary, sha256, extension))
+                _write_new(path, content)
+            except FileExistsError:
+                self._replace(path, content)
+        return Stored(sha256, len(content), path)
 
     def put(self, content: bytes, location: str) -> Path:
-        """Store a content that is in memory where the journal says that it is; durable only after `sync`."""
+        """Store a content of an event that is known where the journal says that it is; durable only after `sync`."""
         path = self.resolve(location)
-        return self.add_bytes(content, path.name[64:]).path
+        with self._writing():
+            self._make_folder(path)
+            self._replace(path, content)
+        return path
+
+    def _replace(self, path: Path, content: bytes) -> None:
+        temporary = self._temporary()
+        _write_new(temporary, content)
+        os.rename(temporary, path)
 
     def place(self, temporary: Path, sha256: str, extension: str) -> Path:
         """Give a complete file its name by its hash."""
         path = self.path_of(sha256, extension)
         with self._writing():
-            if sha256[:2] not in self._made:
-                path.parent.mkdir(exist_ok=True)
-                self._made.add(sha256[:2])
-            os.chmod(temporary, 0o444)
+            self._make_folder(path)
             os.rename(temporary, path)
         return path
+
+    def _make_folder(self, path: Path) -> None:
+        if path.parent.name not in self._made:
+            path.parent.mkdir(exist_ok=True)
+            self._made.add(path.parent.name)
 
     def sync(self, stored: Iterable[Path]) -> None:
         """Make contents durable, with their names."""
@@ -178,6 +193,23 @@ def hash_file(descriptor: int) -> tuple[str, int]:
         digest.update(chunk)
         size += len(chunk)
     return digest.hexdigest(), size
+
+
+def _create(path: Path) -> int:
+    """A new file that nobody may open to write; its descriptor. Raises FileExistsError."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, READ_ONLY)
+
+
+def _write_new(path: Path, content: bytes) -> None:
+    """Write a file that is not there yet, whole or not at all."""
+    descriptor = _create(path)
+    try:
+        _write_all(descriptor, content)
+    except OSError:
+        os.unlink(path)
+        raise
+    finally:
+        os.close(descriptor)
 
 
 def _write_all(descriptor: int, content: bytes) -> None:

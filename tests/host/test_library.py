@@ -87,6 +87,30 @@ def test_bytes_in_memory_are_stored_like_files(library):
     assert incoming(library) == []
 
 
+@pytest.mark.parametrize("way", ["add", "put"])
+def test_bytes_replace_what_a_crash_left_incomplete(library, way):
+    path = library.add_bytes(b"whole", ".txt").path
+    path.chmod(0o644)
+    path.write_bytes(b"wh")
+    if way == "add":
+        library.add_bytes(b"whole", ".txt")
+    else:
+        library.put(b"whole", library.location_of(path))
+    assert path.read_bytes() == b"whole"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o444
+    assert incoming(library) == []
+
+
+def test_bytes_that_do_not_fit_on_the_disk_leave_no_part(library, monkeypatch):
+    def full(descriptor: int, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(library_module, "_write_all", full)
+    with pytest.raises(LibraryError, match="Make room"):
+        library.add_bytes(b"content", ".txt")
+    assert [path for path in library.root.rglob("*") if path.is_file()] == []
+
+
 def test_a_path_outside_is_resolved_as_it_is(library):
     assert library.resolve("/elsewhere/cat.png") == Path("/elsewhere/cat.png")
 

@@ -165,6 +165,16 @@ async def test_the_same_payload_published_twice_is_two_arrivals_and_one_job(benc
     assert counts["queued"] == 1
 
 
+async def test_a_part_that_a_crash_left_is_not_taken_for_a_content_that_rests_in_the_journal(bench):
+    async with bench.source():
+        await bench.publish("door/bell", "ring the bell")
+        [row] = await bench.come(1)
+    part = bench.library.resolve(row["location"])
+    part.parent.mkdir(exist_ok=True)
+    part.write_bytes(b"ring")
+    assert await bench.content(row) == b"ring the bell"
+
+
 async def test_a_retained_message_is_taken_once_however_often_the_host_starts(bench):
     await bench.publish("cam/last", "the last picture", retain=True)
     for _ in range(3):
