@@ -7,10 +7,11 @@ This is the one module that touches what aiomqtt and paho do not publish:
   they came by: the numbers of another one mean other messages there;
 - what arrives goes into a list that is taken as a whole. aiomqtt's own iterator makes a task for each message, and
   loses messages when it is cancelled;
-- bytes are read and acknowledgements written many at a time. A system call for each of them hands the interpreter to
-  another thread, and the event loop waits for it;
-- while more than `HELD_LIMIT` bytes wait for their acknowledgement nothing more is read, so that the broker waits.
-  aiomqtt's own limit throws acknowledged messages away.
+- messages are read from the bytes by `mqtt.packets`, and acknowledgements written, many at a time; paho gets every
+  other packet. A system call for each of them hands the interpreter to another thread, and the event loop waits for it;
+- while more than `HELD_LIMIT` bytes or `window` messages wait for their acknowledgement nothing more is read, so that
+  the broker waits: mosquitto 2.0 keeps to the window only until the first acknowledgement. aiomqtt's own limit throws
+  acknowledged messages away.
 A connection is used once: a used `aiomqtt.Client` sends old numbers again.
 """
 
@@ -26,10 +27,9 @@ import ssl
 import struct
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from operator import attrgetter
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import aiomqtt
 import paho.mqtt.client as paho
@@ -42,12 +42,12 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from host.config import Address, Mqtt
 from host.errors import HostError
 from host.log import get_logger
+from host.mqtt.packets import PUBLISH, Packet, PacketBuffer, read_publish
 from host.topics import check_topic
 
 HELD_LIMIT = 64 * 2**20  # bytes of payload
 CHUNK = 64 * 1024  # bytes that are read at a time
 PUBACK = struct.Struct("!BBH")  # MQTT 3.4: type, remaining length, number; in MQTT 5 this much says success
-READS_A_TURN = 6  # packets that are read before others get their turn on the event loop
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 30.0  # seconds between attempts
 STEADY = 10.0  # seconds after which a connection counts as a good one
 REFUSED_CONNECTIONS = {4: "wrong user or password", 5: "not allowed", 134: "wrong user or password", 135: "not allowed"}
@@ -64,8 +64,7 @@ class Refused(MqttProblem):
     """The broker does not take messages on a topic; mosquitto before 2.1 ends the connection, too."""
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """A message as it came. `mid` is the connection's number for it, 0 with QoS 0; `properties` are MQTT 5's."""
 
     topic: str
@@ -131,13 +130,16 @@ class Connection(aiomqtt.Client):
         )
         self._client.manual_ack_set(True)
         self._receive_some, self._client._sock_recv = self._client._sock_recv, self._receive  # type: ignore[method-assign]
-        self._buffer = memoryview(b"")
+        self._packets = PacketBuffer()
+        self._for_paho = memoryview(b"")
+        self._has_ended = False
         self.is_modern = modern
         self.maximum_packet: int | None = None  # bytes, as the broker said
         self.session_present = False
         self.is_open = False
         self._arrived: list[Message] = []
-        self._held = 0
+        self._window = window
+        self._held = self._held_bytes = 0
         self._reading = True
         self._has_arrived = asyncio.Event()
         self._sending: dict[int, asyncio.Future[None]] = {}
@@ -204,29 +206,13 @@ class Connection(aiomqtt.Client):
         """Messages that came and were not taken yet."""
         return len(self._arrived)
 
-    def _on_message(self, client: paho.Client, userdata: Any, message: paho.MQTTMessage) -> None:
-        self._arrived.append(
-            Message(
-                topic=message._topic.decode("utf-8", "backslashreplace"),
-                payload=bytes(message.payload),
-                qos=message.qos,
-                retain=message.retain,
-                duplicate=message.dup,
-                mid=message.mid,
-                received=time.time(),
-                properties=message.properties,
-                connection=self,
-            )
-        )
-        self._held += len(message.payload)
-        self._has_arrived.set()
-
     def _acknowledge(self, messages: Sequence[Message]) -> None:
-        self._held -= sum(len(message.payload) for message in messages)
+        self._held -= len(messages)
+        self._held_bytes -= sum(len(message.payload) for message in messages)
         packets = b"".join(PUBACK.pack(paho.PUBACK, 2, message.mid) for message in messages if message.qos == 1)
         if self.is_open and packets:
             self._client._packet_queue(paho.PUBACK, packets, 0, 0)
-        if self._held <= HELD_LIMIT // 2:
+        if self._held <= self._window // 2 and self._held_bytes <= HELD_LIMIT // 2:
             self._read_on()
 
     def _on_socket_open(self, client: paho.Client, userdata: Any, sock: Any) -> None:
@@ -237,31 +223,48 @@ class Connection(aiomqtt.Client):
 
     def _read(self) -> None:
         try:
-            for _ in range(READS_A_TURN):
-                self._client.loop_read()
-                if self._held > HELD_LIMIT:
-                    self._pause_reading()
-                    return
-                if not self._buffer and not self._is_decoded():
-                    return
-            self._loop.call_soon(self._read)
-        except Exception as error:  # noqa: BLE001 - whatever paho makes of bytes from outside ends this connection
+            chunk = self._receive_some(max(CHUNK, self._packets.missing))
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._cannot_connect(error)
+            chunk = b""
+        try:
+            for packet in self._packets.feed(chunk):
+                if packet.first >> 4 == PUBLISH:
+                    self._note(packet)
+                else:
+                    self._hand_to_paho(bytes(packet.data))
+            if not chunk:
+                self._cannot_connect(ConnectionResetError(errno.ECONNRESET, "it closed the connection"))
+                self._has_ended = True
+                self._hand_to_paho(b"")
+            elif self._held >= self._window or self._held_bytes > HELD_LIMIT:
+                self._pause_reading()
+            elif self._is_decoded():
+                self._loop.call_soon(self._read)
+        except Exception as error:  # noqa: BLE001 - whatever is made of bytes from outside ends this connection
+            self._pause_reading()
             if not self._disconnected.done():
                 self._disconnected.set_exception(error)
 
+    def _note(self, packet: Packet) -> None:
+        topic, payload, qos, retain, duplicate, mid, properties = read_publish(packet, self.is_modern)
+        message = Message(topic, payload, qos, retain, duplicate, mid, time.time(), properties, self)
+        self._arrived.append(message)
+        self._held += 1
+        self._held_bytes += len(message.payload)
+        self._has_arrived.set()
+
+    def _hand_to_paho(self, data: bytes) -> None:
+        self._for_paho = memoryview(data)
+        self._client.loop_read()
+
     def _receive(self, bufsize: int) -> bytes:
-        """What paho asks its socket for, from a buffer; raises BlockingIOError when there is nothing."""
-        if not self._buffer:
-            try:
-                self._buffer = memoryview(self._receive_some(max(bufsize, CHUNK)))
-            except BlockingIOError:
-                raise
-            except OSError as error:
-                self._cannot_connect(error)
-                raise
-            if not self._buffer:
-                self._cannot_connect(ConnectionResetError(errno.ECONNRESET, "it closed the connection"))
-        wanted, self._buffer = self._buffer[:bufsize], self._buffer[bufsize:]
+        """What paho asks its socket for: a packet that is here as a whole, and then nothing, or the end."""
+        if not self._for_paho and not self._has_ended:
+            raise BlockingIOError
+        wanted, self._for_paho = self._for_paho[:bufsize], self._for_paho[bufsize:]
         return bytes(wanted)
 
     def _cannot_connect(self, reason: OSError) -> None:

@@ -10,13 +10,17 @@ journal knows it. While nothing can be committed nothing is acknowledged; the br
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import platform
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import aiomqtt
 
 from host.config import Address, Mqtt, Subscription
 from host.errors import HostError
@@ -31,6 +35,7 @@ from host.topics import TopicPattern
 
 GROUP = 500  # messages that are taken in together
 GROUP_BYTES = 16 * 2**20
+TAKERS = 2  # groups under way: one is read while the other waits for its commit
 QUIET = 0.5  # seconds without a message after which the broker's backlog counts as worked off
 # What hosts say below their base topic, and what is said to them there: taken in, it would never end.
 TALK = ("artifacts", "control", "errors", "hosts", "progress", "request", "response", "results")
@@ -109,26 +114,44 @@ class MqttSource:
             ignore = rule.subscription.retained == "ignore" and not rule.pattern.is_shared
             await connection.listen(rule.pattern.filter, rule.subscription.qos, ignore_retained=ignore)
         self.link.tell("")
-        while True:
-            for group in groups(await self._next(connection)):
-                await self._take_group(group)
+        async with asyncio.TaskGroup() as tasks:  # what is under way ends before another connection brings it again
+            lost = await self._read(connection, tasks)
+        raise lost
 
-    async def _next(self, connection: Connection) -> list[Message]:
+    async def _read(self, connection: Connection, tasks: asyncio.TaskGroup) -> aiomqtt.MqttError:
+        """Have group after group taken in, until the connection is lost: then why."""
+        turns: deque[asyncio.Task[None]] = deque()
         try:
+            while True:
+                for group in groups(await self._next(connection, turns)):
+                    arrivals = await self._arrivals(group)
+                    if len(turns) == TAKERS:
+                        await turns.popleft()
+                    before = turns[-1] if turns else None
+                    turns.append(tasks.create_task(self._take_group(group, arrivals, before), name="mqtt-taker"))
+        except aiomqtt.MqttError as error:
+            return error
+
+    async def _next(self, connection: Connection, turns: Collection[asyncio.Task[None]]) -> list[Message]:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(QUIET):
                 return await connection.arrived()
-        except TimeoutError:
-            self.idle.set()
+        if turns:
+            await asyncio.wait(turns)
+        self.idle.set()
         messages = await connection.arrived()
         self.idle.clear()
         return messages
 
-    async def _take_group(self, messages: Sequence[Message]) -> None:
-        """Commit a group and acknowledge it, in the order in which it came."""
-        arrivals = await self._arrivals(messages)
+    async def _take_group(
+        self, messages: Sequence[Message], arrivals: Sequence[MessageArrival | None], before: asyncio.Task[None] | None
+    ) -> None:
+        """Commit a group and acknowledge it, in the order in which it came and after the one before it."""
         waiting = [arrival for arrival in arrivals if arrival is not None]
         while waiting := await self._accept(waiting):  # noqa: ASYNC110 - a disk that has room again tells nobody
             await asyncio.sleep(RETRY)
+        if before is not None:
+            await asyncio.wait([before])
         acknowledge(messages)
         self.taken += len(messages)
 

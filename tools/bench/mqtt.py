@@ -22,7 +22,6 @@ MESSAGES = {SMALL: 20_000, LARGE: 1_500}
 COMMITTED_EACH = 1_000  # messages for the slow peer, whose rate does not depend on their number
 FLUSH = 0.004  # seconds
 REPEATS = 3
-OFF = {"enabled": False}
 
 # Publishes over a bare socket, so that the publisher is not what is measured: QoS 1, up to 1000 under way (MQTT 3.1.1).
 PUBLISHER = """
@@ -50,7 +49,7 @@ reader = threading.Thread(target=answers)
 reader.start()
 for number in range(count):
     slots.acquire()
-    text = b"message %d of %d " % (number, seed)
+    text = b"\\x89PNG\\r\\n\\x1a\\nmessage %d of %d " % (number, seed)
     body = string(b"bench/sensor") + struct.pack(">H", number % 65535 + 1) + text.ljust(size, b"x")
     sock.sendall(packet(0x32, body))
 reader.join()
@@ -126,18 +125,22 @@ def measure_ours(
 
 
 async def host_process(url: str, folder: str, wanted: str) -> None:
-    """A host in a process of its own; says `ready`, then what it measured as JSON."""
+    """A host in a process of its own; says `ready`, then what it measured as JSON.
+
+    Jobs are queued, and not worked off.
+    """
     root, count = Path(folder), int(wanted)
     config = Config.model_validate(
         {
             "paths": {"data": root / "data", "outbox": root / "outbox"},
             "inbox": [{"path": root / "inbox"}],
-            "plugins": {"clip": OFF, "metadata": OFF},
+            "plugins": {"clip": {"enabled": False}},
             "mqtt": {"broker": url, "subscribe": [{"topic": "bench/{device}"}]},
         }
     )
     lags: list[float] = []
     async with open_app(config) as app:
+        app.leases.pause(True)
         source = app.mqtt
         assert source is not None
         running = asyncio.create_task(app.run())

@@ -74,6 +74,21 @@ async def test_reading_stops_while_too_much_waits_and_goes_on_without_loss(broke
     assert sorted(int(message.payload) for message in taken) == list(range(100))
 
 
+async def test_no_more_messages_are_held_than_the_window_has_and_a_chunk_of_bytes(broker, monkeypatch):
+    monkeypatch.setattr(client, "CHUNK", 1000)
+    one = settings(broker)
+    async with Connection(one, "reader", window=10) as reader, Connection(one, "writer") as writer:
+        await reader.listen("a", qos=0)
+        await asyncio.gather(*(writer.send("a", f"{number}".ljust(100)) for number in range(100)))
+        taken = [*(fresh := await take(reader, 10))]
+        assert len(taken) + reader.waiting < 30
+        while len(taken) < 100:
+            acknowledge(fresh)
+            fresh = await take(reader, 1)
+            taken += fresh
+    assert sorted(int(message.payload) for message in taken) == list(range(100))
+
+
 async def test_a_large_message_comes_whole(broker):
     one, content = settings(broker), bytes(range(256)) * 20_000
     async with Connection(one, "reader") as reader, Connection(one, "writer") as writer:
