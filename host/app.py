@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import shutil
 import tempfile
@@ -175,6 +176,7 @@ class App(Questions):
         if once and self.broker is not None:  # nobody can have sent anything to a broker that is only about to start
             self.broker = self.mqtt = self.publisher = None
         before = await self._counts()
+        gc.freeze()  # what is here by now stays: it is not looked through again and again while the loop waits
         control = ControlServer(self, self.config.paths.data / "control.sock")
         async with self._broker(), self._named(), self.working(), control, asyncio.TaskGroup() as tasks:
             background = [tasks.create_task(source.run(), name=source.inbox.name) for source in self.sources]
