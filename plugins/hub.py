@@ -6,8 +6,11 @@ its file without importing anything: https://huggingface.co/docs/huggingface_hub
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from hooks import ModelUnavailable
@@ -29,23 +32,67 @@ def cached(repository: str, file: str) -> Path | None:
     return path if path.is_file() else None
 
 
+def cached_folder(repository: str, files: Sequence[str]) -> Path | None:
+    """The folder of the revision that was fetched last, if it has these files; else None."""
+    paths = [cached(repository, file) for file in files]
+    return paths[0].parent if paths[0] and all(paths) else None
+
+
 def fetched(repository: str, file: str, setting: str) -> Path:
     """The file, from the cache or the hub; ModelUnavailable says how to bring it here, also by `setting`."""
     path = cached(repository, file)
     if path is not None:
         return path
+    with _asking(f"{file} of {repository}", f"{repository} {file}", f"put the file anywhere and name it: {setting}"):
+        from huggingface_hub import hf_hub_download
+
+        return Path(hf_hub_download(repository, file))
+
+
+def fetched_folder(repository: str, files: Sequence[str], patterns: Sequence[str], setting: str) -> Path:
+    """A folder with these files, and others that fit the patterns, from the cache or the hub; else as `fetched`."""
+    folder = cached_folder(repository, files)
+    if folder is not None:
+        return folder
+    with _asking(repository, repository, f"put its files into a folder and name that: {setting}"):
+        from huggingface_hub import snapshot_download
+
+        return Path(snapshot_download(repository, allow_patterns=list(patterns)))
+
+
+@contextmanager
+def _asking(what: str, command: str, otherwise: str) -> Iterator[None]:
     try:
-        from huggingface_hub import errors, hf_hub_download
+        from huggingface_hub import errors
     except ImportError as error:
         raise ModelUnavailable(f"The package {error.name} is missing.", "Install it with pip.") from error
     try:
-        return Path(hf_hub_download(repository, file))
+        yield
     except (OSError, errors.HTTPError) as error:  # type: ignore[attr-defined]  # of whichever HTTP library it uses
         raise ModelUnavailable(
-            f"{file} of {repository} is not on this machine and could not be fetched ({type(error).__name__}).",
-            f"With a network, run `hf download {repository} {file}`; without one, copy the folder that this makes in "
-            f"{cache_folder()} from another machine, or put the file anywhere and name it: {setting}.",
+            f"{what} is not on this machine and could not be fetched ({type(error).__name__}).",
+            f"With a network, run `hf download {command}`; without one, copy the folder that this makes in "
+            f"{cache_folder()} from another machine, or {otherwise}.",
         ) from error
+
+
+def check(folder: Path) -> None:
+    """Compare the files with the hashes that are known: of SHA256SUMS, and of the cache; ModelUnavailable names one."""
+    for path, expected in {**_listed(folder), **_named(folder)}.items():
+        with path.open("rb") as content:
+            found = hashlib.file_digest(content, "sha256").hexdigest()
+        if found != expected:
+            raise ModelUnavailable(f"{path} is damaged: its SHA-256 is not {expected}.", "Remove it and get it anew.")
+
+
+def _listed(folder: Path) -> dict[Path, str]:
+    sums = folder / "SHA256SUMS"
+    lines = sums.read_text().splitlines() if sums.is_file() else []
+    return {folder / name: digest for digest, name in (line.split(maxsplit=1) for line in lines)}
+
+
+def _named(folder: Path) -> dict[Path, str]:
+    return {path: digest for path in folder.iterdir() if (digest := sha256_of_blob(path))}
 
 
 def sha256_of_blob(path: Path) -> str | None:
