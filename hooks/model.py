@@ -41,7 +41,8 @@ class ModelSpec(BaseModel):
     `weight`: how much dearer than others it is to lose when room is needed. `variants`: what is tried, in this order,
     when memory runs out; the first that fits is used from the start where the model itself never does. `variant`: set
     by the host in what `load` gets, None for the model itself.
-    `time_limit`, `load_time_limit`: seconds for one batch, and for loading, before the worker is killed.
+    `time_limit`, `load_time_limit`: seconds for one batch, and for loading, before the worker is killed; the batch's
+    begin anew with each step forward that `Context.progress` tells of.
     `files`: the model's files, for provenance. `python`: another interpreter for the worker, when dependencies clash.
     """
 

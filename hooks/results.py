@@ -28,6 +28,18 @@ class ResultData(BaseModel):
             return self.model_dump(mode="json"), None
         return self.model_dump(mode="json", exclude={self.blob_field}), getattr(self, self.blob_field)
 
+    def texts(self) -> dict[str, str]:
+        """Text files that show this result to people or players, by their suffix as ".srt"; none unless overridden."""
+        return {}
+
+
+def text_files(type_name: str, version: int, data: dict[str, Any]) -> dict[str, str]:
+    """The text files of a result of which only the JSON is at hand; none for types that nobody here knows."""
+    for known in ResultData.__subclasses__():
+        if (known.type, known.version) == (type_name, version) and known.texts is not ResultData.texts:
+            return known.model_validate(data).texts()
+    return {}
+
 
 def float32_bytes(values: Any) -> bytes:
     """Little-endian float32 bytes of a vector given as bytes, a contiguous float32 buffer (NumPy), or numbers."""
@@ -162,3 +174,25 @@ class Transcript(ResultData):
         """A transcript whose text is that of its segments, a line each."""
         kept = tuple(segments)
         return cls(text="\n".join(segment.text for segment in kept), segments=kept, **facts)
+
+    def texts(self) -> dict[str, str]:
+        """The plain text, and subtitles as SubRip and as WebVTT (https://www.w3.org/TR/webvtt1/)."""
+        lines = [(segment.start, segment.end, _one_line(segment.text)) for segment in self.segments]
+        cues = [f"{_clock(start)} --> {_clock(end)}\n{line}\n" for start, end, line in lines]
+        return {
+            ".txt": "".join(f"{line}\n" for _, _, line in lines),
+            ".srt": "\n".join(f"{number}\n{cue.replace('.', ',', 2)}" for number, cue in enumerate(cues, 1)),
+            ".vtt": "\n".join(["WEBVTT\n", *(cue.replace("&", "&amp;").replace("<", "&lt;") for cue in cues)]),
+        }
+
+
+def _one_line(text: str) -> str:
+    """A line that no player takes for the end of a cue or for the times of one."""
+    return " ".join(text.split()).replace("-->", "->")
+
+
+def _clock(seconds: float) -> str:
+    """Hours, minutes, seconds and thousandths, as 01:02:03.004."""
+    thousandths = round(seconds * 1000)
+    minutes, rest = divmod(thousandths, 60_000)
+    return f"{minutes // 60:02}:{minutes % 60:02}:{rest // 1000:02}.{rest % 1000:03}"

@@ -94,7 +94,9 @@ class App(Questions):
         dispatcher = Dispatcher(plugins, journal, library, leases, families, config.jobs, scratch, observe)
         self.intake = Intake(journal, library, routes, registry.identify, observe)
         folders = folders_of(config.inboxes)
-        self.sidecars = SidecarSink(journal, library, config.paths.outbox, config.paths.failed, folders, observe)
+        self.sidecars = SidecarSink(
+            journal, library, config.paths.outbox, config.paths.failed, folders, observe, config.sidecars.texts
+        )
         sources = [self._source(inbox, config, journal) for inbox in config.inboxes]
         has_mqtt = config.mqtt.broker is not None and not read_only
         self.broker = self._embedded_broker(config) if has_mqtt and config.mqtt.is_embedded else None

@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hooks.errors import InvalidPlugin
 from hooks.events import FINISH, HOOK_OF_KIND
@@ -48,6 +48,13 @@ TOO_LARGE = "Choose a smaller model, or give the device more memory ([devices] i
 ENDED = error_facts("ended", "The host ended before it was done.", "Ask again.")
 
 log = get_logger(__name__)
+
+
+class Progress(NamedTuple):
+    """How far the work on an event is, from 0 to 1, and in the plugin's words."""
+
+    fraction: float
+    text: str
 
 
 class Dispatcher:
@@ -83,7 +90,7 @@ class Dispatcher:
         self._tasks: asyncio.TaskGroup | None = None
         self._commits: set[asyncio.Task[None]] = set()
         self._killed = False
-        self.progress: dict[tuple[str, str], float] = {}
+        self.progress: dict[tuple[str, str], Progress] = {}  # by plugin and event
         for plugin in self._plugins.values():
             leases.add(plugin.name, plugin.spec)
 
@@ -278,7 +285,7 @@ class Dispatcher:
             elif message.op == "derived":
                 outcomes[body["event"]].made.append(_made(worker.launch, body))
             elif message.op == "progress":
-                self.progress[plugin, body["event"]] = body["fraction"]
+                self.progress[plugin, body["event"]] = Progress(body["fraction"], whole(body["text"]))
 
         gathering = [job.event_id for job in jobs if job.gathers]
         body = {

@@ -169,12 +169,15 @@ async def _job(row: Row, facts: Facts) -> JobExplanation:
     failed = row["state"] == "failed"
     made = await facts.journal.row("provenance", event_id=row["event_id"], plugin=row["plugin"])
     provenance = json.loads(made["provenance"]) if made else {}
+    progress = facts.dispatcher.progress.get((row["plugin"], row["event_id"]))
     return JobExplanation(
         plugin=row["plugin"],
         state="running" if running and row["state"] == "queued" else row["state"],
         ahead=ahead["ahead"] if ahead and row["state"] == "queued" else 0,
         attempts=row["attempts"],
         next_try=row["not_before"] if row["state"] == "queued" and row["not_before"] > time.time() else None,
+        progress=progress.fraction if progress else None,
+        progress_text=progress.text if progress else "",
         error=error["message"],
         held=bool(row["held"]) and row["state"] == "queued",
         advice=f"{error['hint']} {REQUEUE.format(row['event_id'][:8])}".strip() if failed else error["hint"],
@@ -189,7 +192,9 @@ def _sentence(job: JobExplanation) -> str:
         tried = f"; memory ran out, and it was tried again {', then '.join(job.ladder)}" if job.ladder else ""
         return f"{job.plugin}: done{as_what}{tried}."
     if job.state == "running":
-        return f"{job.plugin}: at work now."
+        said = f" ({job.progress_text})" if job.progress_text else ""
+        far = "" if job.progress is None else f": {job.progress:.0%} done{said}"
+        return f"{job.plugin}: at work now{far}."
     if job.state == "failed":
         return f"{job.plugin}: failed after {job.attempts} attempt(s): {job.error} {job.advice}".strip()
     if job.held:

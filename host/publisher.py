@@ -54,7 +54,7 @@ class Publisher:
             journal,
             service,
             requests.answer,
-            lambda: dispatcher.progress,
+            lambda: {key: progress.fraction for key, progress in dispatcher.progress.items()},
             named,
             announcement=_announcement(config.mqtt),
             control=config.mqtt.control,

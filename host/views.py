@@ -179,6 +179,8 @@ class JobExplanation(View):
     held: bool = False
     attempts: int = 0
     next_try: float | None = None
+    progress: float | None = None
+    progress_text: str = ""
     error: str = ""
     advice: str = ""
     variant: str | None = None

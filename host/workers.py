@@ -144,14 +144,18 @@ class Worker:
     ) -> None:
         """Send a request; `each` is called with every answer before the `last`. Its blobs are to be copied there.
 
+        The limit begins anew whenever the work on an event is further than before: long work is no hang.
         Raises WorkerFailed: `alive` when the plugin raised, else the process has ended by then.
         """
         try:
-            async with asyncio.timeout(limit):
+            async with asyncio.timeout(limit) as deadline:
                 await self._send(Message(body, list(blobs)))
+                furthest: dict[str, float] = {}
                 while (message := await self._receive()).op != last:
                     if message.op == "error":
                         raise _said(message)
+                    if message.op == "progress" and _is_further(message, furthest):
+                        deadline.reschedule(asyncio.get_running_loop().time() + limit)
                     each(message)
                 self.memory_mb = message.body["memory_mb"]
         except TimeoutError:
@@ -246,6 +250,13 @@ class Worker:
             self._output.extend(line[:500] for line in lines if line.strip())
             for line in lines[-5:]:
                 log.debug("worker output", plugin=self.launch.plugin, line=line[:500])
+
+
+def _is_further(message: Message, furthest: dict[str, float]) -> bool:
+    event, fraction = message.body["event"], message.body["fraction"]
+    is_further = bool(fraction > furthest.get(event, 0.0))
+    furthest[event] = max(fraction, furthest.get(event, 0.0))
+    return is_further
 
 
 def _said(message: Message) -> WorkerFailed:

@@ -186,6 +186,15 @@ class QuietHours(Section):
     )
 
 
+class Sidecars(Section):
+    """What is written beside a file's results."""
+
+    texts: tuple[Literal["txt", "srt", "vtt"], ...] = Field(
+        default=("srt",),
+        description="Text files beside the sidecar, where a result has them: plain text, and subtitles for players.",
+    )
+
+
 class Jobs(Section):
     """How often failed work is tried."""
 
@@ -414,6 +423,7 @@ class Config(Section):
     devices: Devices = Devices()
     quiet_hours: tuple[QuietHours, ...] = Field(default=(), alias="quiet_hours")
     jobs: Jobs = Jobs()
+    sidecars: Sidecars = Sidecars()
     routes: tuple[Route, ...] = Field(default=(), alias="route")
     mqtt: Mqtt = Field(default=MQTT)
     plugins: dict[str, dict[str, Any]] = Field(

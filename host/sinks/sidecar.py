@@ -14,12 +14,13 @@ import hashlib
 import itertools
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic_core import to_json
 
+from hooks.results import text_files
 from host.durable import NAME_LIMIT, sync_files, write_atomically
 from host.errors import LibraryError
 from host.handover import put_all, resting_contents
@@ -29,7 +30,7 @@ from host.log import get_logger
 from host.names import from_text, is_text
 from host.reports import event_views
 from host.steps import Observe
-from host.views import EventView
+from host.views import EventView, ResultView
 
 GROUP = 500
 RETRY = 5.0
@@ -49,6 +50,7 @@ class SidecarSink:
         failed: Path,
         folders: dict[str, str],
         observe: Observe = lambda step: None,
+        texts: Collection[str] = (),
     ) -> None:
         self._journal = journal
         self._library = library
@@ -56,6 +58,7 @@ class SidecarSink:
         self._failed = failed
         self._folders = folders
         self._observe = observe
+        self._texts = frozenset(texts)
         self._wake = asyncio.Event()
         self.idle = asyncio.Event()
 
@@ -105,7 +108,7 @@ class SidecarSink:
         for row in rows:
             if not row["superseded"] or row["source"] not in self._folders:  # elsewhere each content has its own name
                 view = views[row["event_id"]]
-                sidecars.append(self._write_sidecar(row, view))
+                sidecars += [self._write_sidecar(row, view), *self._write_texts(row, view)]
                 reports += self._set_aside(row, view)
         sync_files(sidecars, self._outbox)
         sync_files(reports, self._failed)
@@ -114,6 +117,18 @@ class SidecarSink:
         body = view.model_dump(mode="json", exclude={"pending": True, "event": {"role", "moment"}})
         body["event"] |= {"source": row["source"], "origin": row["origin"], "name": row["origin"].rsplit("/", 1)[-1]}
         return _write_json(self.path_of(row["source"], row["origin"], row["event_id"]), body)
+
+    def _write_texts(self, row: Row, view: EventView) -> list[Path]:
+        """The text files that results have and the configuration asks for, beside the sidecar."""
+        relative = self._relative(row["source"], row["origin"], row["event_id"])
+        written = []
+        for result in view.results if self._texts else ():
+            for suffix, text in _text_files(result).items():
+                if suffix.rpartition(".")[2] in self._texts:
+                    path = _place(self._outbox, relative, suffix)
+                    write_atomically(path, text.encode())
+                    written.append(path)
+        return written
 
     def path_of(self, source: str, origin: str, event_id: str) -> Path:
         """Where the sidecar of an arrival goes: the same relative path, with its extension, and `.json`."""
@@ -153,6 +168,14 @@ class SidecarSink:
             body = {"file": origin, "source": source, "refused": reason}
             with contextlib.suppress(OSError):  # the journal has it too; `sensorium why` tells
                 _write_json(_place(self._failed, relative, REPORT), body)
+
+
+def _text_files(result: ResultView) -> dict[str, str]:
+    try:
+        return text_files(result.type, result.version, cast("dict[str, Any]", result.data))
+    except ValueError as error:  # a plugin of somebody's own, or of another version, wrote what the type does not allow
+        log.warning("a result has no text files", plugin=result.plugin, type=result.type, reason=str(error)[:300])
+        return {}
 
 
 def _error_report(view: EventView, row: Row) -> dict[str, Any]:

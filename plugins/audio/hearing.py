@@ -32,7 +32,9 @@ class Hearing:
             self._refuse_if_long(recording.seconds)
             start = heard[-1].end if heard else 0
             progress = _Progress(start / RATE, recording.seconds, lambda *said: context.progress(event, *said))
-            for piece in pieces(skipped(recording.blocks(), start), start, self._settings.speech_threshold):
+            rest = skipped(recording.blocks(), start)
+            size = round(RATE * self._settings.piece_seconds)
+            for piece in pieces(rest, start, size, self._settings.speech_threshold):
                 self._refuse_if_long(piece.end / RATE)
                 heard.append(self._hear(piece, heard, progress))
                 if not piece.last:

@@ -22,7 +22,7 @@ SUFFIX = ".heard"
 
 
 class Heard(BaseModel):
-    """A finished piece: the sample of the recording that follows it, what was said, and the language as known by then."""
+    """A finished piece: the sample that follows it, what was said, and the language as far as it was known."""
 
     model_config = ConfigDict(frozen=True)
     end: int

@@ -12,7 +12,6 @@ from faster_whisper.vad import VadOptions, get_speech_timestamps
 
 from plugins.audio.recording import RATE
 
-PIECE = 120 * RATE  # samples that are held in memory, and lost at most when the work is cut off
 WINDOW = 30 * RATE  # what Whisper hears at a time
 LONGEST_SPEECH = 28.0  # seconds without a pause; longer speech is cut where it is least bad
 LONGEST_PAUSE = 5 * RATE  # a longer one parts two windows: nothing is to be heard in it
@@ -37,14 +36,17 @@ class Piece:
         return self.start + len(self.samples)
 
 
-def pieces(blocks: Iterable[np.ndarray], start: int, threshold: float) -> Iterator[Piece]:
-    """Cut what comes, beginning with sample `start` of the recording, into pieces that end in silence."""
+def pieces(blocks: Iterable[np.ndarray], start: int, size: int, threshold: float) -> Iterator[Piece]:
+    """Cut what comes, beginning with sample `start` of the recording, into pieces of up to `size` samples.
+
+    A piece ends in silence if there is any in its last half minute. `size` is greater than `WINDOW`.
+    """
     waiting = np.zeros(0, np.float32)
     for block in blocks:
         waiting = np.concatenate([waiting, block])
-        while len(waiting) >= PIECE:
-            stretches = speech(waiting[:PIECE], threshold)
-            cut = _last_silence(stretches)
+        while len(waiting) >= size:
+            stretches = speech(waiting[:size], threshold)
+            cut = _last_silence(stretches, size)
             yield Piece(start, waiting[:cut], _windows(stretches, cut))
             start, waiting = start + cut, waiting[cut:]
     if len(waiting):
@@ -70,11 +72,10 @@ def speech(samples: np.ndarray, threshold: float) -> list[Stretch]:
     return [(found["start"], found["end"]) for found in get_speech_timestamps(samples, options)]
 
 
-def _last_silence(stretches: Sequence[Stretch]) -> int:
+def _last_silence(stretches: Sequence[Stretch], size: int) -> int:
     """Where a full piece ends: before speech that goes on at its end."""
-    if stretches and stretches[-1][1] >= PIECE and stretches[-1][0] > 0:
-        return stretches[-1][0]
-    return PIECE
+    goes_on = stretches and stretches[-1][1] >= size and stretches[-1][0] > 0
+    return stretches[-1][0] if goes_on else size
 
 
 def _windows(stretches: Sequence[Stretch], cut: int) -> tuple[Stretch, ...]:

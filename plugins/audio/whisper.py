@@ -76,10 +76,13 @@ class WhisperSettings(BaseModel):
         "", description='How weights are kept, as "int8" or "float16"; "": int8 on a CPU, float16 on a GPU.'
     )
     speech_threshold: float = Field(
-        0.35, gt=0, lt=1, description="How sure it must be that somebody speaks before it listens."
+        0.5, gt=0, lt=1, description="How sure it must be that somebody speaks before it listens."
     )
     low_confidence: float = Field(
         -0.8, le=0, description="Segments whose average log probability is lower are marked as doubtful."
+    )
+    piece_seconds: float = Field(
+        120, ge=45, le=3600, description="Sound that is held in memory, and heard again at most after a crash."
     )
     max_hours: float = Field(24, gt=0, description="Longer recordings are refused.")
     keep_alive: float = Field(300, ge=0, description="Seconds without work until the model leaves memory; 0: at once.")
@@ -89,7 +92,8 @@ class WhisperSettings(BaseModel):
     def _is_possible(self) -> Self:
         entry = chosen(self.model)
         if entry is None:
-            raise ValueError(f"model {self.model!r} is not known; these are: {', '.join(catalog())}, and folders (DIR/)")
+            known = ", ".join(catalog())
+            raise ValueError(f"model {self.model!r} is not known; these are: {known}, and folders (with a /)")
         if self.translate and not entry.translates:
             raise ValueError(f"model {self.model!r} cannot translate")
         if self.language and entry.languages and self.language not in entry.languages:

@@ -83,9 +83,7 @@ class Whisper:
         }
         if options.batch > 1:
             windows = [{"start": start / RATE, "end": end / RATE} for start, end in piece.windows]
-            return self._batched.transcribe(
-                piece.samples, clip_timestamps=windows, batch_size=options.batch, **common
-            )
+            return self._batched.transcribe(piece.samples, clip_timestamps=windows, batch_size=options.batch, **common)
         return self._model.transcribe(
             piece.samples,
             clip_timestamps=[edge / RATE for window in piece.windows for edge in window],
