@@ -39,15 +39,20 @@ class Hearing:
                 heard.append(self._hear(piece, heard, progress))
                 if not piece.last:
                     notes.add(heard[-1])
+        return self._transcript(heard)
+
+    def _transcript(self, heard: list[Heard]) -> Transcript:
+        segments = [segment for piece in heard for segment in piece.segments]
+        language = Language("en", 1.0) if self._settings.translate else _language_of(heard)
         return Transcript.of(
-            (segment for piece in heard for segment in piece.segments),
-            language=heard[-1].language if heard else "",
-            language_probability=heard[-1].language_probability if heard else 0.0,
+            segments,
+            language=language.code if segments else "",
+            language_probability=language.probability if segments else 0.0,
             duration=round(heard[-1].end / RATE, 3) if heard else 0.0,
         )
 
     def _hear(self, piece: Piece, heard: list[Heard], progress: _Progress) -> Heard:
-        language = Language(heard[-1].language, heard[-1].language_probability) if heard else Language()
+        language = Language(self._settings.language, 1.0) if self._settings.language else _language_of(heard)
         offset = piece.start / RATE
         language, segments = self._whisper.hear(piece, language, lambda seconds: progress.at(offset + seconds))
         progress.at(piece.end / RATE)
@@ -64,6 +69,10 @@ class Hearing:
                 f"The recording is longer than {self._settings.max_hours:g} hours.",
                 "Cut it, or raise max_hours in [plugins.whisper] if such recordings are expected.",
             )
+
+
+def _language_of(heard: list[Heard]) -> Language:
+    return Language(heard[-1].language, heard[-1].language_probability) if heard else Language()
 
 
 class _Progress:

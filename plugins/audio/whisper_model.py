@@ -150,7 +150,7 @@ def load(entry: Entry, device: Device, compute_type: str, threads: int, options:
 def _fetched(entry: Entry) -> Path:
     if not entry.repository:
         raise ModelUnavailable(
-            f"There is no Whisper in {entry.place}: {' or '.join(entry.missing)} is missing.",
+            f"{entry.place} holds no Whisper of CTranslate2: it lacks {', '.join(entry.missing)}.",
             "Put a model there that was converted for CTranslate2, or choose another one.",
         )
     return hub.fetched_folder(entry.repository, FILES, PATTERNS, SETTING)

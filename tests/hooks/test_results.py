@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from hooks import Segment, Transcript, Word
+from hooks.results import text_files
 
 FACTS = {"language": "en", "language_probability": 0.98, "duration": 4.0}
 GREETING = Segment(
@@ -40,3 +41,41 @@ def test_nothing_said_is_an_empty_transcript_of_some_duration():
 def test_a_transcript_has_no_further_fields():
     with pytest.raises(ValidationError, match="speaker"):
         Transcript.of([GREETING], **FACTS, speaker="somebody")
+
+
+# --- the text files of a transcript ---
+
+
+def texts(*segments: Segment) -> dict[str, str]:
+    return Transcript.of(segments, **FACTS).texts()
+
+
+def test_subtitles_are_written_as_players_read_them():
+    assert texts(GREETING, MUMBLING) == {
+        ".txt": "hello world\nhm\n",
+        ".srt": "1\n00:00:00,500 --> 00:00:01,500\nhello world\n\n2\n00:00:02,000 --> 00:00:03,000\nhm\n",
+        ".vtt": "WEBVTT\n\n00:00:00.500 --> 00:00:01.500\nhello world\n\n00:00:02.000 --> 00:00:03.000\nhm\n",
+    }
+
+
+def test_hours_are_counted_and_thousandths_rounded():
+    late = Segment(start=3 * 3600 + 62.0004, end=3 * 3600 + 119.9996, text="late")
+    assert "03:01:02,000 --> 03:02:00,000" in texts(late)[".srt"]
+
+
+def test_what_is_said_cannot_end_a_cue_or_begin_another():
+    said = texts(Segment(start=0, end=1, text="one\n\n2\n00:00:05,000 --> 00:00:06,000\n<b>two & three."))
+    assert said[".srt"] == "1\n00:00:00,000 --> 00:00:01,000\none 2 00:00:05,000 -> 00:00:06,000 <b>two & three.\n"
+    assert said[".vtt"].endswith("one 2 00:00:05,000 -> 00:00:06,000 &lt;b>two &amp; three.\n")
+
+
+def test_nothing_said_is_an_empty_file_of_subtitles():
+    assert texts() == {".txt": "", ".srt": "", ".vtt": "WEBVTT\n"}
+
+
+def test_the_text_files_of_a_result_are_told_from_its_type_and_data():
+    data, _ = Transcript.of([GREETING], **FACTS).split()
+    assert text_files("transcript", 1, data) == texts(GREETING)
+    assert text_files("transcript", 2, data) == {}
+    assert text_files("caption", 1, {"text": "a cat"}) == {}
+    assert text_files("of somebody else", 1, {}) == {}

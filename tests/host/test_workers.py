@@ -39,6 +39,14 @@ def embed_query(texts, model):
         return [Embedding(space="s", vector=[float(len(texts[0]))])]
     return globals()[word](rest)
 
+@hookimpl
+def on_text(events, context):
+    for event in events:
+        for step in range(12):
+            time.sleep(.25)
+            context.progress(event, step / 12 if event.name == "far" else 0.5)
+    return []
+
 def say(rest):
     print(rest, flush=True)
     return []
@@ -172,6 +180,30 @@ async def test_a_hang_ends_at_the_time_limit_and_the_process_with_it(start):
     assert (error.code, error.alive) == ("time_limit", False)
     assert error.message == "obedient did not finish within 0.3 s and was ended."
     assert not psutil.pid_exists(worker.pid)
+
+
+async def work(worker: Worker, name: str, limit: float) -> list[float]:
+    """Have an event of this name worked on; the progress that was told."""
+    told: list[float] = []
+    event = {
+        "kind": "text", "id": "1", "media_type": "text/plain", "sha256": "0", "size": 1, "path": "/none", "name": name,
+        "source": "test", "origin": name, "created": 0,
+    }  # fmt: skip
+    body = {"op": "run", "hook": "on_text", "events": [event]}
+    await worker.request(body, limit=limit, each=lambda message: told.append(message.body["fraction"]))
+    return told
+
+
+async def test_work_that_goes_on_is_not_ended_at_the_time_limit(start):
+    worker = await start()
+    assert await work(worker, "far", limit=1.5) == pytest.approx([step / 12 for step in range(12)])
+
+
+async def test_progress_that_stands_still_is_a_hang(start):
+    worker = await start()
+    with pytest.raises(WorkerFailed) as caught:
+        await work(worker, "near", limit=1.5)
+    assert caught.value.code == "time_limit"
 
 
 async def test_loading_has_a_time_limit_of_its_own(start):

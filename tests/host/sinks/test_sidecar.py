@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from hooks import Segment, Transcript
 from host.intake import event_id_of
 from host.journal import Journal, Statement
 from host.library import Library
@@ -34,9 +35,9 @@ class Office:
         self.sink = self.new_sink()
         self.revision = 0
 
-    def new_sink(self, folders: dict[str, str] | None = None) -> SidecarSink:
+    def new_sink(self, folders: dict[str, str] | None = None, texts: tuple[str, ...] = ()) -> SidecarSink:
         return SidecarSink(
-            self.journal, self.library, self.outbox, self.failed, folders or {"inbox": ""}, self.steps.append
+            self.journal, self.library, self.outbox, self.failed, folders or {"inbox": ""}, self.steps.append, texts
         )
 
     async def arrive(self, origin: str, content: str, *, source: str = "inbox", location: str = "") -> str:
@@ -60,12 +61,20 @@ class Office:
         self.sink.wake()
         return event_id
 
-    async def finish(self, event_id: str, *, error: dict[str, str] | None = None, text: str = "fine") -> None:
+    async def finish(
+        self,
+        event_id: str,
+        *,
+        error: dict[str, str] | None = None,
+        text: str = "fine",
+        kind: str = "caption",
+        data: Any = None,
+    ) -> None:
         """The event's job done, or failed; its arrivals are owed."""
         [job] = await self.journal.rows("jobs_of_event", event_id=event_id)
         result = {
-            "event_id": event_id, "plugin": "words", "ordinal": 0, "type": "caption", "version": 1,
-            "data": json.dumps({"text": text}), "artifact": None, "provenance": '{"plugin_version": "1.0"}',
+            "event_id": event_id, "plugin": "words", "ordinal": 0, "type": kind, "version": 1,
+            "data": json.dumps(data or {"text": text}), "artifact": None, "provenance": '{"plugin_version": "1.0"}',
             "created": 2.0,
         }  # fmt: skip
         owed = Statement("owe_event", [{"event_id": event_id, "sink": "sidecar"}])
@@ -195,6 +204,29 @@ async def test_new_results_replace_the_sidecar(office):
     await office.finish(event_id, text="new")
     await office.deliver()
     assert read(office.outbox / "a.txt.json")["results"][0]["data"] == {"text": "new"}
+
+
+TRANSCRIPT, _ = Transcript.of(
+    [Segment(start=0.5, end=1.5, text="hello")], language="en", language_probability=1.0, duration=2.0
+).split()
+
+
+async def test_subtitles_and_text_are_written_beside_the_sidecar_where_they_are_asked_for(office):
+    office.sink = office.new_sink(texts=("srt", "txt"))
+    event_id = await office.arrive("talks/one.mp3", "talk")
+    await office.finish(event_id, kind="transcript", data=TRANSCRIPT)
+    await office.deliver()
+    assert office.files() == ["talks/one.mp3.json", "talks/one.mp3.srt", "talks/one.mp3.txt"]
+    assert (office.outbox / "talks" / "one.mp3.srt").read_text() == "1\n00:00:00,500 --> 00:00:01,500\nhello\n"
+    assert (office.outbox / "talks" / "one.mp3.txt").read_text() == "hello\n"
+
+
+async def test_a_result_that_is_not_as_its_type_says_has_a_sidecar_and_no_text_files(office):
+    office.sink = office.new_sink(texts=("srt",))
+    event_id = await office.arrive("a.mp3", "a")
+    await office.finish(event_id, kind="transcript", data={"words": "by somebody else"})
+    await office.deliver()
+    assert office.files() == ["a.mp3.json"]
 
 
 async def test_results_that_come_while_a_sidecar_is_written_are_written_too(office, monkeypatch):
