@@ -8,9 +8,15 @@ from __future__ import annotations
 import hashlib
 import importlib
 import os
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+# Settings that switch off the plugins that come with the host, where a test has some of its own.
+_PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+BUILT_IN_OFF: dict[str, dict[str, Any]] = {name: {"enabled": False} for name in _PROJECT["entry-points"]["sensorium"]}
 
 # Says the size and the hash of every content; no model, no heavy import.
 MEASURE = """

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.plugin_kit import MEASURE, install_plugin, python_path
+from tests.plugin_kit import BUILT_IN_OFF, MEASURE, install_plugin, python_path
 
 OFF = {"enabled": False}
 
@@ -31,7 +31,7 @@ class Place:
 
     root: Path
     inbox_settings: dict[str, Any] = field(default_factory=dict)
-    plugins: dict[str, Any] = field(default_factory=lambda: {"clip": OFF, "metadata": OFF})
+    plugins: dict[str, Any] = field(default_factory=lambda: dict(BUILT_IN_OFF))
     starts: int = 0
 
     def __post_init__(self) -> None:

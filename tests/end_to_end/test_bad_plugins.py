@@ -11,9 +11,8 @@ import pytest
 
 from host.app import RunSummary, open_app
 from host.config import Config
-from tests.plugin_kit import MEASURE, install_plugin
+from tests.plugin_kit import BUILT_IN_OFF, MEASURE, install_plugin
 
-OFF = {"enabled": False}
 BAD = {
     "raises": """
         @hookimpl
@@ -104,7 +103,7 @@ class Place:
             "paths": {"data": str(self.root / "data"), "outbox": str(self.outbox)},
             "inbox": [{"path": str(self.inbox), "quiet": 0.05}],
             "jobs": {"backoff": [0.05]},
-            "plugins": {"clip": OFF, "metadata": OFF},
+            "plugins": BUILT_IN_OFF,
         }
         return Config.model_validate(table)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.host_process import OFF, Place, host, said, stop, until
+from tests.end_to_end.host_process import Place, host, said, stop, until
 
 FILES = int(os.environ.get("SENSORIUM_TEST_BURST", "10000"))
 STALL = 2.0
@@ -42,7 +42,7 @@ def peak_memory(pid: int) -> str:
 @pytest.mark.timeout(120 + FILES // 50)
 @pytest.mark.parametrize("after", ["keep", "remove"])
 def test_a_burst_with_a_stalled_reader_loses_nothing_and_takes_nothing_twice(tmp_path, after):
-    place = Place(tmp_path, {"after": after, "quiet": 0.5}, {"clip": OFF, "metadata": OFF})
+    place = Place(tmp_path, {"after": after, "quiet": 0.5})
     with host(place, stall=STALL) as process:
         said(process, "idle")
         started = time.monotonic()

@@ -9,9 +9,8 @@ import pytest
 
 from host.app import open_app
 from host.config import Config
-from tests.plugin_kit import install_plugin
+from tests.plugin_kit import BUILT_IN_OFF, install_plugin
 
-OFF = {"enabled": False}
 # A model of `context` MB: it does not load above `fits`, and a text is too much for a context smaller than its length.
 GREEDY = """
 from hooks import Caption, ModelSpec, OutOfMemory, Variant, hookimpl
@@ -61,7 +60,7 @@ class Place:
             "paths": {"data": str(self.root / "data"), "outbox": str(self.outbox)},
             "inbox": [{"path": str(self.inbox), "quiet": 0.05}],
             "devices": {"use_gpu": False, "cpu_memory_mb": cpu_memory_mb},
-            "plugins": {"clip": OFF, "metadata": OFF, "greedy": settings},
+            "plugins": {**BUILT_IN_OFF, "greedy": settings},
         }
         return Config.model_validate(table)
 

@@ -10,7 +10,7 @@ import pytest
 from host.config import Config, check_plugin_settings
 from host.errors import ConfigError
 from host.plugin_manager import LIGHT, PluginRegistry, Unusable, find_plugins, settings_sha256
-from tests.plugin_kit import MEASURE, install_plugin
+from tests.plugin_kit import BUILT_IN_OFF, MEASURE, install_plugin
 
 HEAD = "from hooks import *\nfrom pydantic import BaseModel\n"
 
@@ -22,8 +22,7 @@ def found(plugin_path: Path):
     def find(settings: dict[str, dict[str, Any]] | None = None, **sources: str) -> PluginRegistry:
         for name, source in sources.items():
             install_plugin(plugin_path, name, HEAD + source)
-        ours = {"clip": {"enabled": False}, "metadata": {"enabled": False}}
-        config = Config.model_validate({"plugins": {**ours, **(settings or {})}})
+        config = Config.model_validate({"plugins": {**BUILT_IN_OFF, **(settings or {})}})
         return find_plugins(config.plugins, lambda name, cls: check_plugin_settings(config, name, cls))
 
     return find

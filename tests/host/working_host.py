@@ -10,9 +10,7 @@ from typing import Any
 
 from host.app import App, open_app
 from host.config import Config
-from tests.plugin_kit import install_plugin
-
-OFF = {"enabled": False}
+from tests.plugin_kit import BUILT_IN_OFF, install_plugin
 
 # Says the length of a text; "torn" fails at once, "wait PATH" lasts until that file is there. Its vectors point
 # where the first letter says, a to the right and z to the left, so that a search has a known answer.
@@ -67,7 +65,7 @@ class Place:
             "paths": {"data": str(self.data), "outbox": str(self.outbox)},
             "inbox": [{"path": str(self.inbox), "quiet": 0.05}],
             "jobs": {"backoff": [0.05]},
-            "plugins": {"clip": OFF, "metadata": OFF},
+            "plugins": BUILT_IN_OFF,
             **self.settings,
         }
         return Config.model_validate(table)

@@ -17,10 +17,10 @@ from host.cli.run import progress_line
 from host.control import SOCKET_NAME
 from host.views import EventView, MqttView, Status, Submitted
 from tests.fakes import FakeService
-from tests.plugin_kit import MEASURE, install_plugin
+from tests.plugin_kit import BUILT_IN_OFF, MEASURE, install_plugin
 
 SENSORIUM = [sys.executable, "-m", "host"]
-OURS_OFF = "[plugins.clip]\nenabled = false\n[plugins.metadata]\nenabled = false\n"
+OURS_OFF = "".join(f"[plugins.{name}]\nenabled = false\n" for name in BUILT_IN_OFF)
 QUICK = f'[[inbox]]\npath = "inbox"\nquiet = 0.05\n[jobs]\nattempts = 1\n{OURS_OFF}'
 RAISES = """
 from hooks import hookimpl
