@@ -1,6 +1,7 @@
 """`sensorium doctor`: each check sees what it is for."""
 
 import os
+import re
 import resource
 import sqlite3
 import types
@@ -68,7 +69,7 @@ def test_something_that_needs_attention_ends_with_1_and_says_what_to_do(cli, con
     assert ended.code == 1
     assert "free space attention" in ended.flat
     assert "Make room on that disk" in ended.flat
-    assert "1 of 13 checks need attention." in ended.err
+    assert re.search(r"1 of \d+ checks need attention\.", ended.err)
 
 
 def test_as_json_it_has_the_documented_shape(cli, config, monkeypatch):
