@@ -105,7 +105,7 @@ class App(Questions):
         self.intake.on_owed = dispatcher.ledger.on_owed = self._owed
         self._stopping = asyncio.Event()
         self._workers_up = False
-        search = Search(journal, config.paths.data / "index")
+        search = Search(journal, config.paths.data / "index", read_only=read_only)
         super().__init__(
             config,
             journal,

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 import aiosqlite
 
 from host.errors import JournalError
+from host.sql.functions import passages_of
 
 SIDECAR = "sidecar"  # the sink that every accepted arrival is owed to
 ROWS_A_COMMIT = 20_000
@@ -251,6 +252,7 @@ async def _prepare(connection: aiosqlite.Connection, pragmas: Iterable[str]) -> 
     connection.row_factory = sqlite3.Row
     for pragma in pragmas:
         await connection.execute(f"PRAGMA {pragma}")
+    await connection.create_function("passages_of", 2, passages_of, deterministic=True)  # a trigger calls it
 
 
 async def _migrate(path: Path, connection: aiosqlite.Connection) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+from hooks import Kind
 from host import lease_views
 from host.config import Config
 from host.dispatcher import Dispatcher
@@ -16,9 +17,10 @@ from host.errors import NotFound, UsageError
 from host.explain import Facts, explain
 from host.findings import Finding
 from host.handover import event_payload
+from host.hits import DEPTH, Hits
 from host.identify import HEAD, identify
 from host.intake import event_id_of
-from host.journal import Journal, Row, Statement
+from host.journal import Journal, Statement
 from host.leasing.history import History
 from host.leasing.leases import Leases
 from host.leasing.yielding import Yielding
@@ -26,8 +28,10 @@ from host.library import Library
 from host.lookup import find_event, hash_of, path_of
 from host.overview import device_views, inbox_views, model_views, plugin_views, queue_views
 from host.plugin_manager import Plugin, PluginRegistry
-from host.reports import event_facts, event_view, event_views, failure_view, job_counts, refusal_view
+from host.reports import event_view, event_views, failure_view, job_counts, refusal_view
 from host.search import Search
+from host.search.moments import Find, Moment, fused
+from host.search.words import plain
 from host.sources.folder import FolderSource
 from host.views import (
     EventView,
@@ -42,6 +46,7 @@ from host.views import (
 )
 
 RECENT = 5
+SHOWING_NOTHING: frozenset[Kind] = frozenset({"audio", "text", "data"})
 
 
 class Questions:
@@ -67,6 +72,7 @@ class Questions:
         self.library = library
         self.registry = registry
         self.search_index = search
+        self._hits = Hits(journal, library, search)
         self.dispatcher = dispatcher
         self.leases = leases
         self.history = history
@@ -208,18 +214,43 @@ class Questions:
 
     # -- search ------------------------------------------------------------------------------------------------------
 
-    async def search(self, text: str | None = None, like: str | None = None, limit: int = 10) -> list[Hit]:
-        """The events nearest to a text or to a picture, best first."""
-        if (text is None) == (like is None):
+    async def search(
+        self,
+        text: str | None = None,
+        like: str | None = None,
+        limit: int = 10,
+        kind: Kind | None = None,
+        words: bool = False,
+    ) -> list[Hit]:
+        """What a text finds, by its words and by what pictures show, or what is like a picture; best first.
+
+        `kind`: only files of this kind. `words`: only by words, which asks no model.
+        """
+        if (text is None) == (like is None) or (words and text is None):
             raise UsageError("Say what to search for: a text, or a picture with --like.")
+        if text is None:
+            found = await self._near(await self._picture_request(like or ""), kind, limit)
+            return await self._hits.views(None, [Moment([find], find.score) for find in found])
+        depth = max(limit, DEPTH)
+        rankings = [await self._hits.with_words(text, kind, depth)]
+        if not words and await self._has_pictures(kind):
+            rankings.append(await self._near({"op": "query", "texts": [plain(text)]}, kind, depth))
+        return await self._hits.views(text, fused(rankings)[:limit])
+
+    async def _has_pictures(self, kind: Kind | None) -> bool:
+        """Whether anything can be found by what it shows: a model is not loaded to learn that there is nothing."""
+        row = await self.journal.row("has_vectors")
+        is_there = row is not None and bool(row["has_vectors"])
+        return is_there and kind not in SHOWING_NOTHING and bool(self.registry.embedders())
+
+    async def _near(self, request: dict[str, Any], kind: Kind | None, limit: int) -> list[Find]:
         embedders = self.registry.embedders()
         if not embedders:
-            raise UsageError("No plugin in use can search.", "`sensorium plugins` says why; `clip` is the usual one.")
-        request = {"op": "query", "texts": [text]} if like is None else await self._picture_request(like)
+            raise UsageError(
+                "No plugin in use can compare pictures.", "`sensorium plugins` says why; `clip` is the usual one."
+            )
         space, vector = await self._vector(embedders[0], request)
-        neighbours = await self.search_index.nearest(space, vector, limit)
-        hits = [(one.score, await self.journal.row("event", id=one.event_id)) for one in neighbours]
-        return [_hit(score, row, self.library) for score, row in hits if row is not None]
+        return await self._hits.near(space, vector, kind, limit)
 
     async def _vector(self, plugin: Plugin, request: dict[str, Any]) -> tuple[str, bytes]:
         async with self._with_workers():
@@ -247,11 +278,6 @@ class Questions:
             "tags": "[]", "metadata": "{}", "parent": None, "role": "", "moment": None, "created": time.time(),
         }  # fmt: skip
         return {"op": "run", "hook": "on_image", "events": [event_payload(row, self.library)]}
-
-
-def _hit(score: float, row: Row, library: Library) -> Hit:
-    facts = event_facts(row, library)
-    return Hit(score=score, path=facts.path, event=facts.id, origin=facts.origin, source=facts.source, kind=facts.kind)
 
 
 def _head(path: str) -> bytes:

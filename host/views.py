@@ -6,6 +6,8 @@ from typing import Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from hooks import Kind
+
 
 class View(BaseModel):
     """Base of the shapes: unknown fields are refused, so that a client of another version fails clearly."""
@@ -205,7 +207,14 @@ class Explanation(View):
 
 
 class Hit(View):
-    """A search hit; `score` is the cosine similarity, `path` where the content lies now."""
+    """A search hit: something that arrived, or a moment of it; `path` is where its content lies now.
+
+    `score` of a search for a text is 1 for what is first among words and among pictures, and falls with the places;
+    with a picture it is the cosine similarity. `start` and `end` are seconds from the beginning of a recording or film,
+    None for all else. `snippet` has the words that were found in brackets, empty when only a picture was found.
+    `matched` names what was found: types of results as "transcript" or "caption", and "picture". `part` is the id of
+    the derived event (a frame, a sound track) in which it was, None when it was in the event itself.
+    """
 
     score: float
     path: str
@@ -213,6 +222,11 @@ class Hit(View):
     origin: str
     source: str
     kind: str
+    start: float | None = None
+    end: float | None = None
+    snippet: str = ""
+    matched: list[str] = Field(default_factory=list)
+    part: str | None = None
 
 
 class Submitted(View):
@@ -387,8 +401,18 @@ class Service(Protocol):
     async def requeue(self, queries: list[str], plugin: str | None = None, done: bool = False) -> int:
         """Queue failed jobs again (with `done`, finished ones too); without queries all of them. Returns how many."""
 
-    async def search(self, text: str | None = None, like: str | None = None, limit: int = 10) -> list[Hit]:
-        """The events nearest to a text or to a picture, best first."""
+    async def search(
+        self,
+        text: str | None = None,
+        like: str | None = None,
+        limit: int = 10,
+        kind: Kind | None = None,
+        words: bool = False,
+    ) -> list[Hit]:
+        """What a text finds, by its words and by what pictures show, or what is like a picture; best first.
+
+        `kind`: only files of this kind. `words`: only by words, which asks no model.
+        """
 
     async def submit(self, paths: list[str], wait: bool = False) -> list[Submitted]:
         """Take in files by copy, wherever they lie; with `wait`, return when their jobs are finished."""

@@ -55,6 +55,7 @@ class FakeService:
         self.withdrawn = ""
         self.quiet = ""
         self.unloaded: list[str | None] = []
+        self.heard: list[Hit] = []  # moments that any search for a text finds
         self.finish = asyncio.Event()
         self.finish.set()
 
@@ -151,16 +152,24 @@ class FakeService:
             self.events[view.event.id] = view.model_copy(update={"failures": [], "results": [], "pending": ["clip"]})
         return len(again)
 
-    async def search(self, text: str | None = None, like: str | None = None, limit: int = 10) -> list[Hit]:
+    async def search(
+        self,
+        text: str | None = None,
+        like: str | None = None,
+        limit: int = 10,
+        kind: str | None = None,
+        words: bool = False,
+    ) -> list[Hit]:
         if (text is None) == (like is None):
             raise UsageError("Say what to search for: a text, or a picture with --like.")
         wanted = set(re.findall(r"\w+", text if text is not None else os.path.basename(like or "")))
         scored = [(len(wanted & _words(view)) / (len(wanted) or 1), view.event) for view in self.events.values()]
         best = sorted(scored, key=lambda pair: pair[0], reverse=True)[:limit]
-        return [
+        heard = [hit for hit in self.heard if text is not None and kind in (None, hit.kind)]
+        return heard + [
             Hit(score=score, path=event.path, event=event.id, origin=event.origin, source=event.source, kind=event.kind)
             for score, event in best
-            if score > 0
+            if score > 0 and not words and kind in (None, event.kind)
         ]
 
     async def submit(self, paths: list[str], wait: bool = False) -> list[Submitted]:

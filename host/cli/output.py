@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -83,6 +84,11 @@ def text(*pieces: Piece) -> Text:
 
     pairs = [(piece, "") if isinstance(piece, str) else piece for piece in pieces]
     return Text.assemble(*((printable(words), style) for words, style in pairs))
+
+
+def marked(snippet: str) -> Text:
+    """A line whose words in brackets stand out."""
+    return text(*((part, "bold" if part.startswith("[") else "") for part in re.split(r"(\[[^\]]*\])", snippet)))
 
 
 def joined(pieces: Iterable[Piece], between: str) -> Text:

@@ -22,11 +22,20 @@ BETWEEN = 0.2  # seconds: a host that starts does not listen yet; another comman
 Answer = TypeVar("Answer")
 
 
-def ask(config: Config, question: Callable[[Service], Awaitable[Answer]], *, writes: bool = False) -> Answer:
-    """The service's answer to one question. Ctrl-C ends it, and any worker of this process, at once."""
+def ask(
+    config: Config,
+    question: Callable[[Service], Awaitable[Answer]],
+    *,
+    writes: bool = False,
+    else_reads: bool = False,
+) -> Answer:
+    """The service's answer to one question. Ctrl-C ends it, and any worker of this process, at once.
+
+    With `writes` and `else_reads` a question that would only have left caches behind does not wait for its turn.
+    """
 
     async def answer() -> Answer:
-        async with open_service(config, writes=writes) as service:
+        async with open_service(config, writes=writes, else_reads=else_reads) as service:
             with _ends_at_once(service):
                 return await question(service)
 
@@ -55,16 +64,17 @@ def _ends_at_once(service: Service) -> Iterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def open_service(config: Config, *, writes: bool) -> AsyncIterator[Service]:
+async def open_service(config: Config, *, writes: bool, else_reads: bool = False) -> AsyncIterator[Service]:
     """The running host, or one that lives in this process for as long as the block lasts.
 
-    With `writes` it takes the data directory for itself: AlreadyRunning when somebody has it who does not listen.
+    With `writes` it takes the data directory for itself: AlreadyRunning when somebody has it who does not listen; with
+    `else_reads` it only reads then.
     """
     async with contextlib.AsyncExitStack() as stack:
-        yield await _service(stack, config, writes)
+        yield await _service(stack, config, writes, else_reads)
 
 
-async def _service(stack: contextlib.AsyncExitStack, config: Config, writes: bool) -> Service:
+async def _service(stack: contextlib.AsyncExitStack, config: Config, writes: bool, else_reads: bool) -> Service:
     attempts = ATTEMPTS
     while True:
         client = await connect(config.paths.data)
@@ -75,6 +85,8 @@ async def _service(stack: contextlib.AsyncExitStack, config: Config, writes: boo
         try:
             return await stack.enter_async_context(open_app(config, read_only=not writes))
         except AlreadyRunning:
+            if else_reads:
+                return await stack.enter_async_context(open_app(config, read_only=True))
             attempts -= 1
             if attempts == 0:
                 raise

@@ -55,7 +55,8 @@ class Search:
     """Answers which events are nearest to a vector; `close` ends its background work.
 
     `block` is how many vectors are searched exactly before a graph is made of them, `keep` the seconds after which
-    unused memory is let go of, by `clock` (monotonic).
+    unused memory is let go of, by `clock` (monotonic). With `read_only` files are used and never changed: the host, or
+    another command, may write them.
     """
 
     def __init__(
@@ -66,12 +67,14 @@ class Search:
         block: int = BLOCK,
         keep: float = KEEP,
         clock: Callable[[], float] = time.monotonic,
+        read_only: bool = False,
     ) -> None:
         self._journal = journal
         self._folder = folder
         self._block = block
         self._keep = keep
         self._clock = clock
+        self._read_only = read_only
         self._used = clock()
         self._spaces: dict[str, VectorIndex] = {}
         self._lock = asyncio.Lock()
@@ -137,7 +140,7 @@ class Search:
     def _store(self) -> Store:
         from host.search.store import Store
 
-        return Store(self._folder)
+        return Store(self._folder, read_only=self._read_only)
 
     async def _is_of_this_journal(self, space: str, index: VectorIndex) -> bool:
         """No longer so when an older journal was put back: it gives the same ids to other vectors."""
@@ -212,6 +215,8 @@ class Search:
 
     async def make_graphs(self) -> None:
         """Turn full blocks into graphs and save them; no question waits for it."""
+        if self._read_only:
+            return
         async with self._building:
             for space, index in list(self._spaces.items()):
                 while (block := index.full_block()) is not None:

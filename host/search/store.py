@@ -60,10 +60,14 @@ class Snapshot(BaseModel):
 
 
 class Store:
-    """The graphs under one folder; its methods block and are called from threads, one at a time."""
+    """The graphs under one folder; its methods block and are called from threads, one at a time.
 
-    def __init__(self, folder: Path) -> None:
+    With `read_only` nothing is removed, and `save` is not for it: the files belong to another process.
+    """
+
+    def __init__(self, folder: Path, *, read_only: bool = False) -> None:
         self.folder = folder
+        self._read_only = read_only
 
     def load(self, space: str) -> list[Graph]:
         """The graphs of a space that can be trusted, in order; the space's other files are removed."""
@@ -113,6 +117,8 @@ class Store:
             return None
 
     def _sweep(self, space: str, keep: list[Graph]) -> None:
+        if self._read_only:
+            return
         kept = {self._path(space, graph.after).stem for graph in keep}
         for path in self.folder.glob(f"{_safe_name(space)}-*"):
             if path.name.split(".")[0] not in kept or path.suffix == ".part":

@@ -195,6 +195,34 @@ WHERE NOT EXISTS (SELECT 1 FROM embeddings INDEXED BY embeddings_space WHERE spa
 -- name: embedding_of_event
 SELECT vector FROM embeddings WHERE event_id = :event_id AND space = :space LIMIT 1;
 
+-- name: has_vectors
+SELECT EXISTS (SELECT 1 FROM embeddings) AS has_vectors;
+
+-- name: find_passages
+-- Best first. The kind is that of what arrived, whichever part of it the passage is from.
+SELECT passages.rowid AS id, begins, ends, r.type, r.event_id
+FROM passages CROSS JOIN results r ON r.id = passages.rowid >> 20
+WHERE passages MATCH :match AND (:kind IS NULL OR :kind = (
+    WITH RECURSIVE up (parent, kind) AS (
+        SELECT parent, kind FROM events WHERE id = r.event_id
+        UNION ALL SELECT e.parent, e.kind FROM up JOIN events e ON e.id = up.parent
+    )
+    SELECT kind FROM up WHERE parent IS NULL
+))
+ORDER BY rank LIMIT :limit;
+
+-- name: snippets
+SELECT rowid AS id, snippet(passages, 0, '[', ']', '…', 24) AS snippet
+FROM passages WHERE passages MATCH :match AND rowid IN (SELECT value FROM json_each(:ids));
+
+-- name: events_and_above
+-- Events, and all that they were derived from.
+WITH RECURSIVE up (id) AS (
+    SELECT value FROM json_each(:ids)
+    UNION SELECT e.parent FROM up JOIN events e ON e.id = up.id WHERE e.parent IS NOT NULL
+)
+SELECT * FROM events WHERE id IN (SELECT id FROM up);
+
 -- name: last_fence
 SELECT coalesce(max(fence), 0) AS fence FROM leases;
 

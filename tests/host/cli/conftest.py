@@ -14,7 +14,7 @@ from tests.fakes import FakeService
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended; `flat` is its output with every run of white space as one space."""
+    """How a command ended; `flat` and `flat_err` are its output with every run of white space as one space."""
 
     code: int
     out: str
@@ -23,6 +23,10 @@ class Ended:
     @property
     def flat(self) -> str:
         return " ".join(self.out.split())
+
+    @property
+    def flat_err(self) -> str:
+        return " ".join(self.err.replace("│", " ").split())
 
 
 @pytest.fixture

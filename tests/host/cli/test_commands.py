@@ -8,6 +8,7 @@ import sys
 import pytest
 from pydantic import TypeAdapter
 
+from host.lock import HostLock
 from host.views import EventView, Explanation, Hit, LeaseTable, ModelView, MqttView, PluginView, Status, Submitted
 from tests.fakes import NOW
 
@@ -162,7 +163,45 @@ def test_search_that_finds_nothing_says_so(cli, host):
     assert cli("search", "nothing", "--json").out == "[]\n"
 
 
-@pytest.mark.parametrize("words", [[], [""], ["red", "--like", "x.png"]])
+def heard(host, name="talk.wav", start=751.4):
+    hit = Hit(
+        score=0.5, path=f"/library/{name}", event="ab" * 10, origin=name, source="inbox", kind="audio", start=start,
+        end=start + 2, snippet="the [budget] for next year", matched=["transcript"],
+    )  # fmt: skip
+    host.heard.append(hit)
+    return hit
+
+
+def test_search_prints_where_in_a_recording_it_was_said_and_marks_the_words(cli, host):
+    heard(host)
+    host.add("one.png", "the budget")
+    shown = cli("search", "budget").out
+    assert "talk.wav 00:12:31" in shown
+    assert "the [budget] for next year" in shown
+    assert "one.png 00" not in shown
+
+
+def test_search_as_json_says_where_and_what(cli, host):
+    hit = heard(host)
+    assert as_json(cli("search", "budget", "--json"), list[Hit]) == [hit]
+
+
+def test_search_for_a_kind_or_by_words_alone(cli, host):
+    heard(host)
+    host.add("one.png", "the budget")
+    assert len(json.loads(cli("search", "budget", "--json").out)) == 2
+    for option in (["--kind", "audio"], ["--words"]):
+        (hit,) = json.loads(cli("search", "budget", *option, "--json").out)
+        assert hit["kind"] == "audio"
+    assert "'song' is not one of 'image', 'audio'" in cli("search", "x", "--kind", "song").flat_err
+
+
+def test_search_beside_a_command_that_has_the_data_directory_only_reads(cli, here):
+    with HostLock(here / "data"):
+        assert cli("search", "budget", "--json").out == "[]\n"
+
+
+@pytest.mark.parametrize("words", [[], [""], ["red", "--like", "x.png"], ["--words", "--like", "x.png"]])
 def test_search_wants_a_text_or_a_picture(cli, host, words):
     ended = cli("search", *words)
     assert (ended.code, ended.out) == (2, "")

@@ -100,6 +100,21 @@ async def test_graphs_and_blocks_together_find_what_is_nearest(journal, embeddin
     assert len(list(folder.glob("*.hnsw"))) == 5
 
 
+async def test_one_that_only_reads_uses_the_graphs_and_makes_none(journal, embeddings, folder):
+    vectors = clustered(350, DIMENSIONS)
+    await embeddings.add(vectors[:250])
+    async with searching(journal, folder) as search:
+        await names(search, vectors[0])
+        await search.make_graphs()
+    await embeddings.add(vectors[250:])
+    files = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    async with searching(journal, folder, read_only=True) as one, searching(journal, folder, read_only=True) as other:
+        for search in (one, other):
+            await finds_all(search, vectors, vectors[::50])
+            await search.make_graphs()
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == files
+
+
 async def test_an_event_with_many_vectors_is_one_hit_with_the_best_of_them(journal, embeddings, folder):
     many = unit(np.repeat(clustered(1, DIMENSIONS), 60, axis=0) + 0.01 * clustered(60, DIMENSIONS, seed=1))
     others = clustered(20, DIMENSIONS, seed=2)

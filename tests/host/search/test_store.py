@@ -53,6 +53,15 @@ def ranges(graphs: list[Graph]) -> list[tuple[int, int]]:
 WHOLE = [(0, 60), (60, 120), (120, 180)]
 
 
+def test_a_reader_uses_the_files_and_removes_none(store, saved):
+    saved[2].write_bytes(b"torn")
+    there = sorted(store.folder.iterdir())
+    reader = Store(store.folder, read_only=True)
+    assert ranges(reader.load(SPACE)) == WHOLE[:2]
+    reader.clear(SPACE)
+    assert sorted(store.folder.iterdir()) == there
+
+
 def test_what_was_saved_is_loaded_in_order(store, saved):
     graphs = store.load(SPACE)
     assert ranges(graphs) == WHOLE
