@@ -231,10 +231,11 @@ class Questions:
         if text is None:
             found = await self._near(await self._picture_request(like or ""), kind, limit)
             return await self._hits.views(None, [Moment([find], find.score) for find in found])
-        depth = max(limit, DEPTH)
-        rankings = [await self._hits.with_words(text, kind, depth)]
-        if not words and await self._has_pictures(kind):
-            rankings.append(await self._near({"op": "query", "texts": [plain(text)]}, kind, depth))
+        if words or not await self._has_pictures(kind):
+            rankings = [await self._hits.with_words(text, kind, limit)]
+        else:
+            depth, query = max(limit, DEPTH), {"op": "query", "texts": [plain(text)]}
+            rankings = [await self._hits.with_words(text, kind, depth), await self._near(query, kind, depth)]
         return await self._hits.views(text, fused(rankings)[:limit])
 
     async def _has_pictures(self, kind: Kind | None) -> bool:

@@ -27,6 +27,7 @@ BENCHMARKS = {
     "consuming": ("intake", "consuming"),
     "mqtt_intake": ("mqtt", "mqtt_intake"),
     "mqtt_requests": ("mqtt_requests", "mqtt_requests"),
+    "text_search": ("text_search", "text_search"),
 }
 
 
