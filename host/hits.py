@@ -36,7 +36,8 @@ class Hits:
         async def find(count: int) -> Finds:
             rows = await self._journal.rows("find_passages", match=expression, kind=kind, limit=count)
             above = await self._above(row["event_id"] for row in rows)
-            return [_find_of_passage(row, above) for row in rows if row["event_id"] in above], len(rows) < count
+            finds = [_find_of_passage(row, above) for row in rows if _is_whole(row["event_id"], above)]
+            return finds, len(rows) < count
 
         return await _enough(find, limit)
 
@@ -46,13 +47,14 @@ class Hits:
         async def find(count: int) -> Finds:
             neighbours = await self._index.nearest(space, vector, count)
             above = await self._above(one.event_id for one in neighbours)
-            finds = [_find_of_picture(one.event_id, one.score, above) for one in neighbours if one.event_id in above]
+            there = [one for one in neighbours if _is_whole(one.event_id, above)]
+            finds = [_find_of_picture(one.event_id, one.score, above) for one in there]
             return [find for find in finds if kind in (None, above[find.event]["kind"])], len(neighbours) < count
 
         return await _enough(find, limit)
 
     async def _above(self, event_ids: Iterable[str]) -> dict[str, Row]:
-        """Events, and all that they were derived from, by id."""
+        """Events, and all that they were derived from, by id; without what is stale, or gone by now."""
         rows = await self._journal.rows("events_and_above", ids=json.dumps(sorted(set(event_ids))))
         return {row["id"]: row for row in rows}
 
@@ -92,18 +94,22 @@ def _find_of_picture(part: str, score: float, above: Mapping[str, Row]) -> Find:
     return Find(event, part, PICTURE, score, start=moment, end=moment)
 
 
+def _is_whole(part: str, above: Mapping[str, Row]) -> bool:
+    """Whether a part and all above it is there."""
+    while (row := above.get(part)) is not None and row["parent"] is not None:
+        part = row["parent"]
+    return row is not None
+
+
 def _place(part: str, above: Mapping[str, Row]) -> tuple[str, float | None]:
     """What arrived of which this is a part, and the seconds from its beginning where the part begins, if it has any."""
-    row, moment = above[part], _moment(above[part])
+    row = above[part]
+    moment = row["moment"]
     while row["parent"] is not None:
         row = above[row["parent"]]
-        if (earlier := _moment(row)) is not None:
-            moment = earlier + (moment or 0.0)
+        if row["moment"] is not None:
+            moment = row["moment"] + (moment or 0.0)
     return row["id"], moment
-
-
-def _moment(row: Row) -> float | None:
-    return row["moment"] if "moment" in row.keys() else None  # noqa: SIM118 - a row, not a dict
 
 
 def _hit(moment: Moment, row: Row, snippets: Mapping[int | None, str], library: Library) -> Hit:

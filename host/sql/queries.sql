@@ -216,12 +216,12 @@ SELECT rowid AS id, snippet(passages, 0, '[', ']', '…', 24) AS snippet
 FROM passages WHERE passages MATCH :match AND rowid IN (SELECT value FROM json_each(:ids));
 
 -- name: events_and_above
--- Events, and all that they were derived from.
+-- Events, and all that they were derived from; without what its maker made no more.
 WITH RECURSIVE up (id) AS (
     SELECT value FROM json_each(:ids)
     UNION SELECT e.parent FROM up JOIN events e ON e.id = up.id WHERE e.parent IS NOT NULL
 )
-SELECT * FROM events WHERE id IN (SELECT id FROM up);
+SELECT * FROM events WHERE id IN (SELECT id FROM up) AND NOT stale;
 
 -- name: last_fence
 SELECT coalesce(max(fence), 0) AS fence FROM leases;

@@ -16,6 +16,7 @@ import pytest
 from host.app import App
 from host.journal import Statement, open_journal
 from host.sql.functions import passages_of
+from tests.host.families import SPLITTER
 from tests.host.journal_rows import arrives, finishes, requeues
 from tests.host.working_host import Place
 from tests.plugin_kit import install_plugin
@@ -124,6 +125,39 @@ async def test_more_finds_than_moments_are_looked_through_to_the_end(place):
         names = [Path(hit.origin).name for hit in await app.search("boat", limit=30)]
         assert names.count("short.wav") == 1
         assert len(names) == len(set(names)) + names.count("film.wav") - 1
+
+
+# -- in what was made of a file ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def film(place: Place) -> str:
+    """A table of which a plugin makes events, as of a film; their vectors and captions are known."""
+    install_plugin(place.site, "splitter", SPLITTER)
+    return place.file("film.csv", "5,apple,x\n60,zebras,y\n300,icecream,z\n")
+
+
+async def test_what_is_found_in_a_part_is_found_in_the_file_at_its_moment(place, film):
+    async with place.running() as app:
+        [event] = await taken(app, film)
+        await until(app.dispatcher.is_idle)
+        best, *others = await app.search("8")
+        assert (best.event, best.origin, best.start, best.end) == (event, film, 300, 300)
+        assert (best.snippet, best.matched, best.score) == ("[8]", ["caption", "picture"], 1.0)
+        assert (await app.view(best.part)).event.role == "line"
+        assert [(hit.event, hit.start) for hit in others] == [(event, 5), (event, 60)]
+        (hit,) = await app.search("8", words=True, kind="data")
+        assert (hit.kind, hit.start) == ("data", 300)
+        assert await app.search("8", words=True, kind="text") == []
+
+
+async def test_what_a_file_is_no_longer_made_into_is_not_found(place, film):
+    async with place.running() as app:
+        await taken(app, film)
+        await until(app.dispatcher.is_idle)
+        await app.journal._writer.execute("UPDATE events SET stale = 1 WHERE moment = 300")
+        assert [hit.start for hit in await app.search("8")] == [5, 60]
+        assert await app.search("8", words=True) == []
 
 
 # -- kept by the journal -----------------------------------------------------------------------------------------------
