@@ -169,6 +169,7 @@ def test_an_error_that_is_meant_for_nobody_comes_out_as_itself():
 
 async def test_an_error_in_a_question_comes_out_as_it_is(place):
     async with place.open() as app:
+        await app.submit([place.file("a.txt", "apple")], wait=True)
         with pytest.raises(WorkFailed):
             await app.search("")  # no first letter: the plugin breaks
         assert workers() == []

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from host.journal import SQL, Statement, _scripts
+from host.sql.functions import passages_of
 from tests.host.journal_rows import SINK, arrival, arrives, event, fails, finishes, refusal, requeues, retries
 
 NAMES = ("a", "b", "c")
@@ -26,6 +27,7 @@ class Database:
         self._connection = sqlite3.connect(":memory:", isolation_level=None)
         self._connection.row_factory = sqlite3.Row
         self._connection.execute("PRAGMA foreign_keys = ON")
+        self._connection.create_function("passages_of", 2, passages_of, deterministic=True)
         for script in _scripts():
             self._connection.executescript(resources.files("host.sql").joinpath(script).read_text())
 
