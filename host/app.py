@@ -88,7 +88,8 @@ class App(Questions):
         leases = Leases(find_devices(config.devices))
         models = {name: plugin.spec.name for name, plugin in registry.usable.items()}
         history = None if read_only else History(journal, leases, models, config.devices.history_days)
-        routes = Routes(config.routes, registry.hooks_of_plugins())
+        background = {name for name in registry.usable if config.plugin_use(name).priority == "background"}
+        routes = Routes(config.routes, registry.hooks_of_plugins(), background)
         families = Families(journal, library, routes, registry.identify, observe)
         plugins = registry.usable.values()
         dispatcher = Dispatcher(plugins, journal, library, leases, families, config.jobs, scratch, observe)

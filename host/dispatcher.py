@@ -37,7 +37,7 @@ from host.library import Library
 from host.log import get_logger
 from host.names import whole
 from host.plugin_manager import Plugin
-from host.queues import Job, JobQueue, Request
+from host.queues import Job, JobQueue, Queues, Request
 from host.steps import Observe
 from host.workers import Launch, Worker, WorkerFailed
 
@@ -78,7 +78,7 @@ class Dispatcher:
         self._attempts = jobs.attempts
         self._scratch = scratch
         self._observe = observe
-        self._queues = {name: JobQueue(name, journal) for name in self._plugins}
+        self._queues = {name: Queues(name, journal) for name in self._plugins}
         self.ledger = Ledger(journal, library, families, self._queues, jobs)
         self.ledger.on_queued = self.notify
         self._wake = {name: asyncio.Event() for name in self._plugins}
@@ -131,8 +131,8 @@ class Dispatcher:
 
     def waiting_since(self, plugin: str) -> float | None:
         """When the first job that waits was queued, in seconds since 1970; None when none does."""
-        queue = self._queues[plugin]
-        return time.time() - queue.waited if len(queue) else None
+        waited = self._queues[plugin].waited
+        return None if waited is None else time.time() - waited
 
     # -- its life ----------------------------------------------------------------------------------------------------
 
@@ -177,7 +177,10 @@ class Dispatcher:
 
     def _tell(self, name: str) -> None:
         queue = self._queues[name]
-        self._leases.demand(name, len(queue), len(queue.urgent), queue.waited)
+        jobs, later = queue.normal, queue.background
+        self._leases.demand(
+            name, len(jobs), len(queue.urgent), jobs.waited, background=len(later), background_waited=later.waited
+        )
 
     # -- what the leases ask for (leases.Effects) --------------------------------------------------------------------
 
@@ -211,7 +214,7 @@ class Dispatcher:
         try:
             if queue.urgent and (priority == "interactive" or self._commits_wait()):
                 await self._answer(worker, queue.urgent.popleft())
-            elif jobs := await self._still_there(queue.take(self._batch(worker))):
+            elif jobs := await self._still_there(_jobs_of(queue, priority).take(self._batch(worker))):
                 await self._run_jobs(worker, jobs, fence)
         except WorkerFailed as error:
             alive = error.alive
@@ -224,7 +227,7 @@ class Dispatcher:
     def _batch(self, worker: Worker) -> int:
         return min(worker.launch.spec.batch, self._limits.get(worker.launch.plugin, worker.launch.spec.batch))
 
-    async def _room_to_commit(self, queue: JobQueue) -> None:
+    async def _room_to_commit(self, queue: Queues) -> None:
         """Wait until what was found before is committed, or somebody asks for something: that commits nothing."""
         while self._commits_wait() and not queue.urgent:
             await asyncio.wait(self._commits, return_when=asyncio.FIRST_COMPLETED)
@@ -409,6 +412,11 @@ class Dispatcher:
                 break
             await self.ledger.fail(jobs, facts)
         self._tell(model)
+
+
+def _jobs_of(queues: Queues, priority: Priority) -> JobQueue:
+    """Where the next batch of a priority comes from: of jobs, when whoever waited for an answer has gone meanwhile."""
+    return queues.background if priority == "background" else queues.normal
 
 
 def _finding(plugin: str, message: Message) -> Finding:

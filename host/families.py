@@ -107,12 +107,14 @@ class Families:
             stored.append(path)
         self._library.sync(stored)
         now = time.time()
-        jobs = [
-            {"event_id": row["id"], "plugin": plugin, "queued": now}
-            for row in rows.values()
-            for plugin in self._routes.plugins_for(row["kind"], row["media_type"], row["source"], row["origin"])
-            if plugin not in makers
-        ]
+        jobs: list[dict[str, Any]] = []
+        background: list[dict[str, Any]] = []
+        for row in rows.values():
+            about = (row["kind"], row["media_type"], row["source"], row["origin"])
+            for plugin in self._routes.plugins_for(*about):
+                if plugin not in makers:
+                    later = self._routes.is_background(plugin, *about)
+                    (background if later else jobs).append({"event_id": row["id"], "plugin": plugin, "queued": now})
         parent = job.event
         finishers = self._routes.finishers_for(parent["kind"], parent["media_type"], parent["source"], parent["origin"])
         gathering = [{"event_id": job.event_id, "plugin": plugin, "queued": now} for plugin in finishers]
@@ -120,9 +122,10 @@ class Families:
             Statement("outdate_derived", [{"parent": job.event_id, "maker": job.plugin}]),
             Statement("insert_derived", list(rows.values())),
             Statement("insert_job", jobs),
+            Statement("insert_background_job", background),
             Statement("insert_gathering", gathering),
         ]
-        children.plugins |= {row["plugin"] for row in jobs}
+        children.plugins |= {row["plugin"] for row in jobs + background}
         children.files += [made.path for made in outcome.made]
         self._gathering = True
 

@@ -147,6 +147,7 @@ class Intake:
         bodies: list[dict[str, Any]] = []
         marks: list[dict[str, Any]] = []
         jobs: list[dict[str, Any]] = []
+        background: list[dict[str, Any]] = []
         refused: list[dict[str, Any]] = []
         verdicts: list[Verdict] = []
         for arrival, content in zip(arrivals, contents, strict=True):
@@ -161,17 +162,19 @@ class Intake:
                 if content.body is not None:
                     bodies.append({"event_id": event["id"], "body": content.body})
                 marks.append({**_mark(arrival, event["id"]), "seen": now, "sink": SIDECAR})
-                jobs += [{"event_id": event["id"], "plugin": name, "queued": now} for name in self._plugins_for(event)]
+                for plugin, later in self._plugins_for(event):
+                    (background if later else jobs).append({"event_id": event["id"], "plugin": plugin, "queued": now})
         accepted = (
             Statement("insert_event", events),
             Statement("rest_content", bodies),
             Statement("insert_arrival", marks),
             Statement("insert_job", jobs),
+            Statement("insert_background_job", background),
             Statement("owe_arrival", marks),
             Statement("forget_refusal", marks),
         )
         units = [unit for unit in (accepted, (Statement("refuse_arrival", refused),)) if unit[0].rows]
-        return _Prepared(units, {job["plugin"] for job in jobs}, verdicts)
+        return _Prepared(units, {job["plugin"] for job in jobs + background}, verdicts)
 
     def _take_all(self, arrivals: Sequence[Arrival]) -> list[Taken | Refused | Unsettled]:
         contents: list[Taken | Refused | Unsettled] = []
@@ -187,8 +190,10 @@ class Intake:
         self._observe("in library")
         return contents
 
-    def _plugins_for(self, event: dict[str, Any]) -> list[str]:
-        return self._routes.plugins_for(event["kind"], event["media_type"], event["source"], event["origin"])
+    def _plugins_for(self, event: dict[str, Any]) -> list[tuple[str, bool]]:
+        """Which plugins work on an event, and whether that waits for all that is not background."""
+        about = (event["kind"], event["media_type"], event["source"], event["origin"])
+        return [(plugin, self._routes.is_background(plugin, *about)) for plugin in self._routes.plugins_for(*about)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from host.findings import Outcome, result_rows
 from host.journal import SIDECAR, Journal, Statement
 from host.library import Library
 from host.log import get_logger
-from host.queues import Job, JobQueue
+from host.queues import Job, Queues
 
 BAD_INPUT_HINT = "Send a file that is whole and of a kind that the plugin knows."
 PAUSE = 5.0  # seconds between two attempts to write to a full disk
@@ -39,7 +39,7 @@ class Ledger:
         journal: Journal,
         library: Library,
         families: Families,
-        queues: Mapping[str, JobQueue],
+        queues: Mapping[str, Queues],
         jobs: Jobs,
         *,
         pause: float = PAUSE,
@@ -123,7 +123,7 @@ class Ledger:
         if jobs:
             self._queue_of(jobs).finished(jobs)
 
-    def _queue_of(self, jobs: Sequence[Job]) -> JobQueue:
+    def _queue_of(self, jobs: Sequence[Job]) -> Queues:
         return self._queues[jobs[0].plugin]
 
     async def _finish(self, jobs: Sequence[Job], *statements: Statement) -> None:

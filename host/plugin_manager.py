@@ -21,6 +21,7 @@ from pydantic import BaseModel, ValidationError
 from hooks import API_VERSION, InvalidPlugin, Kind, ModelSpec, SensoriumError, Variant
 from hooks.events import FINISH, HOOK_OF_KIND
 from hooks.worker import NoSettings, plugin_manager, resolve
+from host.config.models import PluginUse, use_of
 from host.errors import ConfigError
 from host.identify import Identity, identify
 from host.log import get_logger
@@ -136,11 +137,12 @@ def find_plugins(configured: dict[str, dict[str, Any]], check_settings: CheckSet
 
 
 def _open(point: metadata.EntryPoint, table: dict[str, Any], check_settings: CheckSettings) -> Plugin | Unusable:
-    if table.get("enabled", True) is False:
+    use = use_of(table)
+    if not use.enabled:
         return _unusable(point, "switched off in the configuration", disabled=True)
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # what a plugin prints must not break `--json`
-            return _describe(point, check_settings)
+            return _describe(point, use, check_settings)
     except ConfigError:
         raise
     except SensoriumError as error:
@@ -159,7 +161,7 @@ def _distribution(point: metadata.EntryPoint) -> str:
     return point.dist.name if point.dist else ""
 
 
-def _describe(point: metadata.EntryPoint, check_settings: CheckSettings) -> Plugin | Unusable:
+def _describe(point: metadata.EntryPoint, use: PluginUse, check_settings: CheckSettings) -> Plugin | Unusable:
     plugin = resolve(point.value)
     api = getattr(plugin, "api", API_VERSION)
     if api != API_VERSION:
@@ -192,7 +194,7 @@ def _describe(point: metadata.EntryPoint, check_settings: CheckSettings) -> Plug
         module=point.value,
         hooks=hooks,
         settings=settings.model_dump(mode="json"),
-        spec=spec or LIGHT.model_copy(update={"name": point.name}),
+        spec=spec.model_copy(update=use.spec_changes()) if spec else LIGHT.model_copy(update={"name": point.name}),
         has_model=spec is not None and spec.device != "none",
         manager=manager,
     )

@@ -1,4 +1,4 @@
-"""The jobs of one plugin that wait: a window of the journal's queue, what is tried again later, and urgent requests."""
+"""What waits for one plugin, by priority: a window of the journal's queue, what is tried again later, requests."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 
 from host.journal import Journal, Row
 
+NORMAL, BACKGROUND = 1, 2  # as the journal writes them
 WINDOW = 512  # jobs held in memory; the rest of a backlog stays in the journal
 
 
@@ -30,6 +31,7 @@ class Job:
     alone: bool
     not_before: float
     ready: float
+    priority: int
     event: Row
     gathers: int = 0
 
@@ -44,6 +46,7 @@ class Job:
             alone=bool(row["alone"]),
             not_before=row["not_before"],
             ready=max(row["queued"], row["not_before"]),
+            priority=row["priority"],
             event=dict(row),
             gathers=row["gathers"],
         )
@@ -58,14 +61,16 @@ class Request:
 
 
 class JobQueue:
-    """The queue of one plugin: every job is in the journal, and at most once here: waiting, or taken.
+    """A plugin's queue of one priority: every job is in the journal, and at most once here: waiting, or taken.
 
     What is taken stays the queue's until it is put back or `finished`.
     """
 
-    def __init__(self, plugin: str, journal: Journal, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, plugin: str, journal: Journal, clock: Callable[[], float] = time.time, *, priority: int = NORMAL
+    ) -> None:
         self.plugin = plugin
-        self.urgent: deque[Request] = deque()
+        self.priority = priority
         self.taken: dict[int, Job] = {}
         self._journal = journal
         self._clock = clock
@@ -83,7 +88,7 @@ class JobQueue:
     @property
     def is_drained(self) -> bool:
         """Whether nothing waits or is taken: not here, not later, not in the journal behind the window."""
-        return not (self._waiting or self.taken or self.urgent or self._more or self._reading.locked())
+        return not (self._waiting or self.taken or self._more or self._reading.locked())
 
     @property
     def waited(self) -> float:
@@ -105,7 +110,8 @@ class JobQueue:
         async with self._reading:
             while self._more and len(self._window) < WINDOW:
                 self._more = False
-                rows = await self._journal.rows("queued_jobs", plugin=self.plugin, after=self._cursor, limit=WINDOW)
+                wanted = {"plugin": self.plugin, "priority": self.priority, "after": self._cursor, "limit": WINDOW}
+                rows = await self._journal.rows("queued_jobs", **wanted)
                 self._more = self._more or len(rows) == WINDOW
                 self._cursor = max((row["seq"] for row in rows), default=self._cursor)
                 self._add(rows)
@@ -114,7 +120,7 @@ class JobQueue:
         """Jobs that were failed or done were queued again; what lies ahead is found by reading on."""
         async with self._reading:
             rows = await self._journal.rows("jobs_by_seq", seqs=json.dumps(seqs))
-            self._add(row for row in rows if row["seq"] <= self._cursor)
+            self._add(row for row in rows if row["seq"] <= self._cursor and row["priority"] == self.priority)
             self._more = True
 
     def take(self, limit: int) -> list[Job]:
@@ -173,6 +179,67 @@ class JobQueue:
         now = self._clock()
         while self._delayed and self._delayed[0][0] <= now:
             self._window.append(heapq.heappop(self._delayed)[2])
+
+
+class Queues:
+    """All that waits for one plugin: requests that somebody waits for, normal jobs, background jobs."""
+
+    def __init__(self, plugin: str, journal: Journal) -> None:
+        self.urgent: deque[Request] = deque()
+        self.normal = JobQueue(plugin, journal)
+        self.background = JobQueue(plugin, journal, priority=BACKGROUND)
+        self._both = (self.normal, self.background)
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether nothing waits or is taken, here or in the journal."""
+        return not self.urgent and all(queue.is_drained for queue in self._both)
+
+    @property
+    def waited(self) -> float | None:
+        """For how many seconds the first job has waited; None when none waits."""
+        return max((queue.waited for queue in self._both if len(queue)), default=None)
+
+    @property
+    def taken(self) -> dict[int, Job]:
+        """The jobs that were handed out, by their number."""
+        return {**self.normal.taken, **self.background.taken}
+
+    @property
+    def due_in(self) -> float | None:
+        """In how many seconds the next delayed job may be tried again."""
+        return min((due for queue in self._both if (due := queue.due_in) is not None), default=None)
+
+    def expect_more(self) -> None:
+        """New jobs were committed."""
+        for queue in self._both:
+            queue.expect_more()
+
+    async def fill(self) -> None:
+        """Read on in the journal."""
+        for queue in self._both:
+            await queue.fill()
+
+    async def bring_back(self, seqs: list[int]) -> None:
+        """Jobs that were failed or done were queued again."""
+        for queue in self._both:
+            await queue.bring_back(seqs)
+
+    def take_all(self) -> list[Job]:
+        """Every job that waits here."""
+        return [job for queue in self._both for job in queue.take_all()]
+
+    def put_back(self, jobs: Iterable[Job], *, first: bool = False) -> None:
+        """Have taken jobs wait again, each in its own queue."""
+        jobs = list(jobs)
+        for queue in self._both:
+            queue.put_back([job for job in jobs if job.priority == queue.priority], first=first)
+
+    def finished(self, jobs: Iterable[Job]) -> None:
+        """Forget jobs that were taken: they are done or failed in the journal."""
+        jobs = list(jobs)
+        for queue in self._both:
+            queue.finished(jobs)
 
 
 def _may_share(first: Job, job: Job) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from fnmatch import fnmatch
 
 from hooks.events import FINISH, HOOK_OF_KIND
@@ -12,9 +12,16 @@ from host.config import Route
 class Routes:
     """The routes of the configuration, over the enabled plugins and the hooks that each implements."""
 
-    def __init__(self, routes: Iterable[Route], hooks_of_plugin: dict[str, frozenset[str]]) -> None:
+    def __init__(
+        self,
+        routes: Iterable[Route],
+        hooks_of_plugin: dict[str, frozenset[str]],
+        background: Container[str] = (),
+    ) -> None:
+        """`background` names the plugins whose jobs are all background jobs, unless a route says otherwise."""
         self._routes = tuple(routes)
         self._hooks = hooks_of_plugin
+        self._background = background
 
     def plugins_for(self, kind: str, media_type: str, source: str, origin: str) -> list[str]:
         """The plugins that work on such an event, in the order in which they were found."""
@@ -33,12 +40,20 @@ class Routes:
             if FINISH in hooks and self._wants(plugin, kind, media_type, source, origin)
         ]
 
+    def is_background(self, plugin: str, kind: str, media_type: str, source: str, origin: str) -> bool:
+        """Whether a plugin's work on such an event waits for all that is not background: the first route that says."""
+        for route in self._routes:
+            if route.priority and route.plugin in (plugin, "*") and _matches(route, kind, media_type, source, origin):
+                return route.priority == "background"
+        return plugin in self._background
+
     def _wants(self, plugin: str, kind: str, media_type: str, source: str, origin: str) -> bool:
         mine = [route for route in self._routes if route.plugin in (plugin, "*")]
         matching = [route for route in mine if _matches(route, kind, media_type, source, origin)]
         if any(not route.enabled for route in matching):
             return False
-        return bool(matching) or not any(route.enabled for route in mine)
+        narrowing = [route for route in mine if route.enabled and not route.priority]
+        return any(route in narrowing for route in matching) or not narrowing
 
 
 def _matches(route: Route, kind: str, media_type: str, source: str, origin: str) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from host.config.lines import Place, key_lines
-from host.config.models import Config, Inbox, Paths
+from host.config.models import Config, Inbox, Paths, PluginUse
 from host.config.problems import InvalidConfig, Problem, line_of, nearest, problems_of
 from host.errors import ConfigError
 
@@ -151,9 +151,11 @@ def _conflicts(config: Config, lines: dict[Place, int]) -> Iterator[Problem]:
                 message = f"the inbox {inbox.path} {overlap} {what}, {folder}; keep them apart."
                 yield Problem(line, "inbox.path", message)
     for name, table in config.plugins.items():
-        if not isinstance(table.get("enabled", True), bool):
-            key = f"plugins.{name}.enabled"
-            yield Problem(line_of(("plugins", name, "enabled"), lines), key, f"`{key}` should be true or false.")
+        stated = {key: value for key, value in table.items() if key in PluginUse.model_fields}
+        try:
+            PluginUse.model_validate_json(_json(stated), strict=True)
+        except ValidationError as error:
+            yield from problems_of(error, PluginUse, lines, ("plugins", name))
 
 
 def _others(config: Config, number: int) -> Iterator[tuple[str, Path]]:

@@ -215,6 +215,29 @@ class Route(Section):
     media_types: tuple[str, ...] = Field(default=(), description='Patterns of media types, as "image/*".')
     kinds: tuple[Kind, ...] = Field(default=(), description="Kinds of events.")
     enabled: bool = Field(default=True, description="false: what matches does not go to the plugin.")
+    priority: Literal["normal", "background"] | None = Field(
+        default=None,
+        description='"background": what matches waits for all other work. A route with a priority narrows nothing.',
+    )
+
+
+class PluginUse(Section):
+    """What the host does with a plugin: keys of the plugin's table beside its own. None: as the plugin says."""
+
+    enabled: bool = Field(default=True, description="Whether the plugin is used.")
+    priority: Literal["normal", "background"] = Field(
+        default="normal", description='"background": its jobs wait for all other work, but not for ever.'
+    )
+    pin: bool | None = Field(default=None, description="Whether its model never leaves once it is loaded.")
+    preload: bool | None = Field(default=None, description="Whether its model is loaded at the start.")
+    exclusive: bool | None = Field(default=None, description="Whether its model has its device for itself.")
+    weight: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="How much dearer than others its model is to lose."
+    )
+
+    def spec_changes(self) -> dict[str, Any]:
+        """What is stated of the model."""
+        return self.model_dump(include={"pin", "preload", "exclusive", "weight"}, exclude_none=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -412,6 +435,11 @@ class Mqtt(Section):
         return os.environ.get("SENSORIUM_MQTT_USER") or None, os.environ.get("SENSORIUM_MQTT_PASSWORD") or None
 
 
+def use_of(table: dict[str, Any]) -> PluginUse:
+    """The host's keys of a plugin's table."""
+    return PluginUse.model_validate({key: value for key, value in table.items() if key in PluginUse.model_fields})
+
+
 class Config(Section):
     """A whole configuration, complete and checked; made by `load_config`."""
 
@@ -427,7 +455,8 @@ class Config(Section):
     routes: tuple[Route, ...] = Field(default=(), alias="route")
     mqtt: Mqtt = Field(default=MQTT)
     plugins: dict[str, dict[str, Any]] = Field(
-        default_factory=dict, description="Settings for each plugin, checked by its own class; `enabled` is the host's."
+        default_factory=dict,
+        description="Settings for each plugin, checked by its own class; some keys are the host's.",
     )
 
     @property
@@ -437,8 +466,12 @@ class Config(Section):
 
     def plugin_enabled(self, name: str) -> bool:
         """Whether a plugin is to be used; it is unless `enabled = false` stands in its table."""
-        return self.plugins.get(name, {}).get("enabled", True) is True
+        return self.plugin_use(name).enabled
 
     def plugin_settings(self, name: str) -> dict[str, Any]:
         """The plugin's own keys, as they stand in the file."""
-        return {key: value for key, value in self.plugins.get(name, {}).items() if key != "enabled"}
+        return {key: value for key, value in self.plugins.get(name, {}).items() if key not in PluginUse.model_fields}
+
+    def plugin_use(self, name: str) -> PluginUse:
+        """What the host does with the plugin."""
+        return use_of(self.plugins.get(name, {}))

@@ -25,6 +25,10 @@ ON CONFLICT (source, origin, revision, event_id) DO NOTHING;
 INSERT INTO jobs (event_id, plugin, queued) VALUES (:event_id, :plugin, :queued)
 ON CONFLICT (event_id, plugin) DO NOTHING;
 
+-- name: insert_background_job
+INSERT INTO jobs (event_id, plugin, queued, priority) VALUES (:event_id, :plugin, :queued, 2)
+ON CONFLICT (event_id, plugin) DO NOTHING;
+
 -- name: refuse_arrival
 INSERT INTO arrivals (source, origin, revision, changed, state, reason, seen)
 VALUES (:source, :origin, :revision, :changed, 'refused', :reason, :seen)
@@ -79,9 +83,10 @@ SELECT value ->> 2 AS topic, value ->> 1 AS mid,
 FROM json_each(:found);
 
 -- name: queued_jobs
-SELECT j.seq, j.event_id, j.attempts, j.alone, j.not_before, j.queued, j.gathers, e.*
+SELECT j.seq, j.event_id, j.attempts, j.alone, j.not_before, j.queued, j.gathers, j.priority, e.*
 FROM jobs j JOIN events e ON e.id = j.event_id
-WHERE j.plugin = :plugin AND j.state = 'queued' AND j.held = 0 AND j.seq > :after ORDER BY j.seq LIMIT :limit;
+WHERE j.plugin = :plugin AND j.priority = :priority AND j.state = 'queued' AND j.held = 0
+    AND j.seq > :after ORDER BY j.seq LIMIT :limit;
 
 -- name: clear_results
 DELETE FROM results WHERE event_id = :event_id AND plugin = :plugin;
@@ -117,14 +122,15 @@ FROM jobs j JOIN events e ON e.id = j.event_id
 WHERE j.state = 'failed' AND (:plugin IS NULL OR j.plugin = :plugin) ORDER BY j.finished DESC LIMIT :limit;
 
 -- name: jobs_of_event
-SELECT seq, event_id, plugin, state, attempts, alone, not_before, error, queued, finished, held
+SELECT seq, event_id, plugin, state, priority, attempts, alone, not_before, error, queued, finished, held
 FROM jobs WHERE event_id = :event_id ORDER BY plugin;
 
 -- name: provenance
 SELECT provenance FROM results WHERE event_id = :event_id AND plugin = :plugin ORDER BY ordinal LIMIT 1;
 
 -- name: jobs_ahead
-SELECT count(*) AS ahead FROM jobs WHERE plugin = :plugin AND state = 'queued' AND seq < :seq;
+SELECT count(*) AS ahead FROM jobs
+WHERE plugin = :plugin AND state = 'queued' AND (priority, seq) < (SELECT priority, seq FROM jobs WHERE seq = :seq);
 
 -- name: events_by_id
 SELECT * FROM events WHERE id IN (SELECT value FROM json_each(:ids));
@@ -322,7 +328,7 @@ SELECT seq, plugin FROM jobs
 WHERE state = :state AND (:event_id IS NULL OR event_id IN (SELECT id FROM down)) AND (:plugin IS NULL OR plugin = :plugin);
 
 -- name: jobs_by_seq
-SELECT j.seq, j.event_id, j.attempts, j.alone, j.not_before, j.queued, j.gathers, e.*
+SELECT j.seq, j.event_id, j.attempts, j.alone, j.not_before, j.queued, j.gathers, j.priority, e.*
 FROM jobs j JOIN events e ON e.id = j.event_id
 WHERE j.seq IN (SELECT value FROM json_each(:seqs)) AND j.state = 'queued' AND j.held = 0 ORDER BY j.seq;
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from host.config import Config, InvalidConfig, Overrides, check_plugin_names, check_plugin_settings, load_config
 from host.config.lines import Place, key_lines
+from host.config.models import PluginUse
 from host.errors import ConfigError
 from host.plugin_manager import find_plugins
 
@@ -202,7 +203,7 @@ def test_names_of_the_code_are_not_names_of_the_file(problems):
         ("inbox = []\n", "line 1: `inbox` should not be empty."),
         ('[inbox]\npath = "a"\n', "line 1: `inbox` can be there more than once: write [[inbox]] with two brackets."),
         ("[[jobs]]\n", "line 1: `jobs` can be there only once: write [jobs] with one bracket."),
-        ("[plugins.clip]\nenabled = 3\n", "line 2: `plugins.clip.enabled` should be true or false."),
+        ("[plugins.clip]\nenabled = 3\n", "line 2: `plugins.clip.enabled` should be true or false, not 3."),
         ("[plugins]\nclip = 3\n", "line 2: `plugins.clip` should be an object, not 3."),
         (
             '[[inbox]]\npath = "a"\nmode = "listen"\n',
@@ -295,6 +296,27 @@ def test_a_plugin_is_used_unless_its_table_says_no(write):
     config = load_config(write("[plugins.clip]\nenabled = false\n"))
     assert not config.plugin_enabled("clip")
     assert config.plugin_enabled("metadata")
+
+
+def test_what_the_host_does_with_a_plugin_stands_beside_the_plugin_s_own_keys(write):
+    config = load_config(write('[plugins.clip]\nmodel = "tiny"\npriority = "background"\npin = true\nweight = 3\n'))
+    assert config.plugin_settings("clip") == {"model": "tiny"}
+    assert config.plugin_use("clip").priority == "background"
+    assert config.plugin_use("clip").spec_changes() == {"pin": True, "weight": 3.0}
+    assert config.plugin_use("metadata").spec_changes() == {}
+
+
+def test_a_mistake_in_what_the_host_is_to_do_with_a_plugin_is_shown_with_its_line(problems):
+    assert problems('[plugins.clip]\npriority = "low"\nweight = -1\npin = "yes"\n') == [
+        "line 2: `plugins.clip.priority` should be 'normal' or 'background', not 'low'.",
+        "line 3: `plugins.clip.weight` should be greater than 0, not -1.",
+        "line 4: `plugins.clip.pin` should be true or false, not 'yes'.",
+    ]
+
+
+def test_the_commented_configuration_mentions_every_key_of_the_host_in_a_plugin_s_table():
+    everything = tomllib.loads(_with_commented_settings((ROOT / "config.toml").read_text()))
+    assert set(PluginUse.model_fields) <= set(everything["plugins"]["clip"])
 
 
 def test_a_table_or_route_for_a_plugin_that_is_not_there_is_refused(write):

@@ -119,7 +119,7 @@ class Desk:
     def __getitem__(self, plugin: str) -> Behaviour:
         return self.behaviours[plugin]
 
-    async def arrive(self, *names: str, plugins: tuple[str, ...] = ("clip",), kind: str = "image") -> None:
+    async def arrive(self, *names: str, plugins: tuple[str, ...] = ("clip",), kind: str = "image", background=False):
         """Commit events with these names and a job for each plugin, as the intake does."""
         for name in names:
             stored = self.library.add_bytes(name.encode(), ".png")
@@ -132,7 +132,10 @@ class Desk:
             await self.journal.write(
                 Statement("insert_event", [event]),
                 Statement("insert_arrival", [arrival]),
-                Statement("insert_job", [{"event_id": name, "plugin": one, "queued": 1.0} for one in plugins]),
+                Statement(
+                    "insert_background_job" if background else "insert_job",
+                    [{"event_id": name, "plugin": one, "queued": 1.0} for one in plugins],
+                ),
             )
         self.dispatcher.notify(plugins)
 
@@ -256,6 +259,18 @@ async def test_a_request_of_somebody_who_has_gone_is_not_worked_on(desk):
     hold.set()
     await desk.done()
     assert desk["clip"].batches == [["a"]]
+
+
+async def test_background_jobs_wait_for_the_normal_ones_and_are_done(desk):
+    desk["clip"].gate = asyncio.Event()
+    await desk.arrive("a")
+    await until(lambda: desk["clip"].batches)
+    await desk.arrive("later", background=True)
+    await desk.arrive("b")
+    await until(lambda: desk.leases.slots["clip"].waiting == 2)
+    desk["clip"].gate.set()
+    await desk.done()
+    assert desk["clip"].batches == [["a"], ["b"], ["later"]]
 
 
 async def test_progress_is_known_while_a_batch_runs_and_forgotten_afterwards(desk):

@@ -239,18 +239,18 @@ async def test_what_was_found_while_a_family_was_gathered_is_gathered_once_more(
         Statement("insert_job", [{"event_id": one, "plugin": "reader", **now} for one in ("one", "two")]),
         Statement("insert_gathering", [{"event_id": "film", "plugin": "gatherer", **now}]),
     )
-    assert await journal.rows("queued_jobs", plugin="gatherer", after=0, limit=9) == []
-    first, second = await journal.rows("queued_jobs", plugin="reader", after=0, limit=9)
+    assert await journal.rows("queued_jobs", plugin="gatherer", priority=1, after=0, limit=9) == []
+    first, second = await journal.rows("queued_jobs", plugin="reader", priority=1, after=0, limit=9)
     await finish(journal, first)
     assert await state_of_gathering(journal) == ("queued", 1)
     await finish(journal, second)
     assert await state_of_gathering(journal) == ("queued", 0)
-    [read] = await journal.rows("queued_jobs", plugin="gatherer", after=0, limit=9)
+    [read] = await journal.rows("queued_jobs", plugin="gatherer", priority=1, after=0, limit=9)
     await journal.write(Statement("requeue_job", [{"seq": first["seq"], **now}]))
     await finish(journal, first)
     await journal.write(Statement("finish_gathering", [{**seq_of(read), "gathers": read["gathers"]}]))
     assert await state_of_gathering(journal) == ("queued", 0)
-    [read] = await journal.rows("queued_jobs", plugin="gatherer", after=0, limit=9)
+    [read] = await journal.rows("queued_jobs", plugin="gatherer", priority=1, after=0, limit=9)
     await journal.write(Statement("finish_gathering", [{**seq_of(read), "gathers": read["gathers"]}]))
     assert await state_of_gathering(journal) == ("done", 0)
 

@@ -239,7 +239,7 @@ async def test_a_write_that_returned_survives_a_kill_at_any_moment(tmp_path):
         acknowledged += _written_until_killed(path, run, after=rng.randrange(1, 300))
         async with open_journal(path) as journal:
             found = await events(journal)
-            jobs = await journal.rows("queued_jobs", plugin="clip", after=0, limit=-1)
+            jobs = await journal.rows("queued_jobs", plugin="clip", priority=1, after=0, limit=-1)
         units = {name[:-2] for name in found}
         assert set(acknowledged) <= units, "acknowledged and lost"
         assert sorted(f"{unit}-{part}" for unit in units for part in range(3)) == found, "a part of a write"

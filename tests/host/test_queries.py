@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from host.journal import SQL, Statement, _scripts
+from host.queues import BACKGROUND, NORMAL
 from host.sql.functions import passages_of
 from tests.host.journal_rows import SINK, arrival, arrives, event, fails, finishes, refusal, requeues, retries
 
@@ -162,7 +163,8 @@ class Jobs(RuleBasedStateMachine):
     @invariant()
     def each_plugin_is_given_its_queued_jobs_in_order(self) -> None:
         for plugin in PLUGINS:
-            rows = self.database.rows("queued_jobs", plugin=plugin, after=0, limit=-1)
+            rows = self.database.rows("queued_jobs", plugin=plugin, priority=NORMAL, after=0, limit=-1)
+            assert not self.database.rows("queued_jobs", plugin=plugin, priority=BACKGROUND, after=0, limit=-1)
             queued = {name for (name, owner), job in self.jobs.items() if owner == plugin and job["state"] == "queued"}
             assert {row["event_id"] for row in rows} == queued
             assert [row["seq"] for row in rows] == sorted(row["seq"] for row in rows)

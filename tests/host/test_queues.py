@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from host import queues
-from host.queues import Job, JobQueue, Request
+from host.queues import BACKGROUND, NORMAL, Job, JobQueue, Queues, Request
 
 
 @dataclass
@@ -29,18 +29,21 @@ class Backlog:
     queued: dict[int, dict] = field(default_factory=dict)
     reads: int = 0
 
-    def add(self, kind: str = "image", *, seq: int | None = None, not_before: float = 0.0, alone: int = 0) -> int:
+    def add(
+        self, kind: str = "image", *, seq: int | None = None, not_before: float = 0.0, alone: int = 0, priority=NORMAL
+    ) -> int:
         seq = seq or max(self.queued, default=0) + 1
         self.queued[seq] = {
             "seq": seq, "event_id": f"e{seq}", "attempts": 0, "alone": alone, "not_before": not_before,
-            "queued": 900.0 + seq, "gathers": 0, "kind": kind,
+            "queued": 900.0 + seq, "gathers": 0, "kind": kind, "priority": priority,
         }  # fmt: skip
         return seq
 
     async def rows(self, name: str, **wanted) -> list[dict]:
         self.reads += 1
         if name == "queued_jobs":
-            found = [row for seq, row in sorted(self.queued.items()) if seq > wanted["after"]][: wanted["limit"]]
+            rows = [row for _, row in sorted(self.queued.items()) if row["priority"] == wanted["priority"]]
+            found = [row for row in rows if row["seq"] > wanted["after"]][: wanted["limit"]]
         else:
             found = [self.queued[seq] for seq in sorted(json.loads(wanted["seqs"])) if seq in self.queued]
         await asyncio.sleep(0)
@@ -166,12 +169,9 @@ async def test_a_queue_is_not_drained_while_it_reads_nor_while_a_job_is_taken(qu
     assert queue.is_drained
 
 
-async def test_a_queue_with_a_delayed_job_or_an_urgent_request_is_not_drained(queue, backlog):
+async def test_a_queue_with_a_delayed_job_is_not_drained(queue, backlog):
     await queue.fill()
     assert queue.is_drained
-    queue.urgent.append(Request({}, asyncio.get_running_loop().create_future()))
-    assert not queue.is_drained
-    queue.urgent.clear()
     backlog.add(not_before=5000.0)
     queue.expect_more()
     await queue.fill()
@@ -284,3 +284,42 @@ async def _work_off(
             _settle(queue, backlog, finished, job, "done", clock)
     assert queue.is_drained
     assert set(finished) == everything, "a job was lost"
+
+
+# -- both priorities -------------------------------------------------------------------------------------------------
+
+
+async def test_background_jobs_have_a_queue_of_their_own(backlog):
+    both = Queues("clip", backlog)  # type: ignore[arg-type]
+    later, first = backlog.add(priority=BACKGROUND), backlog.add()
+    await both.fill()
+    assert [job.seq for job in both.normal.take(9)] == [first]
+    assert [job.seq for job in both.background.take(9)] == [later]
+    assert set(both.taken) == {first, later}
+
+
+async def test_jobs_that_are_put_back_return_to_their_own_queue(backlog):
+    both = Queues("clip", backlog)  # type: ignore[arg-type]
+    backlog.add(priority=BACKGROUND)
+    backlog.add()
+    await both.fill()
+    taken = both.take_all()
+    both.put_back(taken)
+    assert (len(both.normal), len(both.background), both.taken) == (1, 1, {})
+
+
+async def test_failed_jobs_that_come_back_return_to_their_own_queue(backlog):
+    both = Queues("clip", backlog)  # type: ignore[arg-type]
+    seqs = [backlog.add(priority=BACKGROUND), backlog.add()]
+    await both.fill()
+    both.finished(both.take_all())
+    await both.bring_back(seqs)
+    assert (len(both.normal), len(both.background)) == (1, 1)
+
+
+async def test_a_plugin_with_a_request_is_not_drained(backlog):
+    both = Queues("clip", backlog)  # type: ignore[arg-type]
+    await both.fill()
+    assert both.is_drained
+    both.urgent.append(Request({}, asyncio.get_running_loop().create_future()))
+    assert not both.is_drained

@@ -64,3 +64,27 @@ def test_a_folder_means_all_that_lies_in_it():
 def test_a_star_route_narrows_all_plugins():
     assert plugins_for(Route(plugin="*", sources=("camera",))) == []
     assert plugins_for(Route(plugin="*", sources=("inbox",))) == ["clip", "reader"]
+
+
+def is_background(*routes, plugin="clip", background=(), origin="a/b/cat.png"):
+    return Routes(routes, PLUGINS, background).is_background(plugin, "image", "image/png", "inbox", origin)
+
+
+def test_work_is_background_work_where_a_route_or_the_plugin_says_so():
+    assert not is_background()
+    assert is_background(background={"clip"})
+    assert is_background(Route(plugin="clip", folders=("a",), priority="background"))
+    assert is_background(Route(plugin="*", priority="background"))
+    assert not is_background(Route(plugin="clip", folders=("z",), priority="background"))
+
+
+def test_the_first_route_that_states_a_priority_counts_and_more_than_the_plugin():
+    routes = (Route(folders=("a",), priority="normal"), Route(priority="background"))
+    assert not is_background(*routes, background={"clip"})
+    assert is_background(*routes, origin="z/cat.png")
+
+
+def test_a_route_that_states_a_priority_narrows_nothing():
+    assert plugins_for(Route(plugin="clip", folders=("z",), priority="background")) == ["clip", "reader"]
+    narrow = Route(plugin="clip", folders=("z",))
+    assert plugins_for(narrow, Route(plugin="clip", folders=("a",), priority="background")) == ["reader"]
