@@ -10,7 +10,9 @@ from typing import Any, Literal
 from hooks.model import Device
 from host.dispatcher import Dispatcher
 from host.journal import Journal, Row
+from host.leasing.costs import Costs
 from host.leasing.leases import Leases
+from host.leasing.plan import Fate, Forecast
 from host.leasing.slots import Slot
 from host.plugin_manager import PluginRegistry
 from host.views import (
@@ -19,6 +21,9 @@ from host.views import (
     DeviceMoment,
     LeaseHistory,
     LeaseTable,
+    PlannedDevice,
+    PlannedModel,
+    PlanView,
     ResidencyView,
     ResidentView,
     View,
@@ -168,3 +173,43 @@ async def lease_history(journal: Journal, hours: float) -> LeaseHistory:
 
 def _columns(row: Row, shape: type[View]) -> dict[str, Any]:
     return {name: row[name] for name in shape.model_fields}
+
+
+def plan_view(found: Forecast, costs: Costs) -> PlanView:
+    """A forecast for people; `costs` are what was measured before it."""
+    return PlanView(
+        devices=[
+            PlannedDevice(
+                name=device.name,
+                kind=device.kind,
+                budget_mb=device.memory_mb,
+                together=[sorted(group) for group in found.together.get(device.name, ())],
+                reloads=sum(fate.reloads for fate in found.fates.values() if device.name in fate.devices)
+                / found.rounds,
+                reload_seconds=found.load_seconds.get(device.name, 0.0) / found.rounds,
+            )
+            for device in found.devices
+            if device.kind != "none" and device.memory_mb > 0
+        ],
+        models=[_planned_model(plugin, fate, found, costs) for plugin, fate in found.fates.items()],
+    )
+
+
+def _planned_model(plugin: str, fate: Fate, found: Forecast, costs: Costs) -> PlannedModel:
+    slot, swaps = (
+        fate.slot,
+        fate.makes_room_for
+        | {other for other, one in found.fates.items() if plugin in one.makes_room_for and one.reloads},
+    )
+    return PlannedModel(
+        plugin=plugin,
+        model=slot.spec.name,
+        variant=slot.variant,
+        devices=fate.devices or [slot.device.name],
+        memory_mb=round(slot.memory_mb),
+        measured=slot.cost.memory_mb is not None,
+        load_seconds=costs.of(slot.cost_key).load_seconds,
+        fate="never fits" if fate.refused else "swaps" if fate.reloads else "stays",
+        swaps_with=sorted(swaps) if fate.reloads else [],
+        reason=fate.refused,
+    )

@@ -23,6 +23,7 @@ from host.intake import event_id_of
 from host.journal import Journal, Statement
 from host.leasing.history import History
 from host.leasing.leases import Leases
+from host.leasing.plan import forecast, planned_devices
 from host.leasing.yielding import Yielding
 from host.library import Library
 from host.lookup import find_event, hash_of, path_of
@@ -41,6 +42,7 @@ from host.views import (
     LeaseTable,
     ModelView,
     MqttView,
+    PlanView,
     PluginView,
     Status,
 )
@@ -137,6 +139,13 @@ class Questions:
         if self.history is not None:
             await self.history.settle()
         return await lease_views.lease_history(self.journal, hours)
+
+    async def plan(self, gpus_mb: list[int] | None = None, cpu_mb: int | None = None) -> PlanView:
+        """Which models fit together on GPUs of these sizes and the CPU, and what will swap; None: what is there."""
+        devices = planned_devices(self.leases.devices, gpus_mb, cpu_mb, self.config.devices.gpu_reserve_mb)
+        specs = {name: plugin.spec for name, plugin in self.registry.usable.items() if plugin.has_model}
+        found = await asyncio.to_thread(forecast, specs, devices, self.leases.costs)
+        return lease_views.plan_view(found, self.leases.costs)
 
     async def pause(self, paused: bool, gpu: bool = False) -> bool:
         """Stop (or go on) giving work to models, with `gpu` to those on GPUs; what arrives is still taken in.

@@ -374,6 +374,48 @@ class LeaseHistory(View):
     work: list[WorkView]
 
 
+class PlannedModel(View):
+    """What becomes of a model on the planned devices; memory in MB, measured or as declared, loading in seconds.
+
+    `devices` are those where it is at times; of one that never fits, that for which it is.
+
+    "stays": it is loaded once. "swaps": it leaves for those in `swaps_with` and comes back. "never fits": see `reason`.
+    `variant` is the smaller one that its plugin declares, where only that fits.
+    """
+
+    plugin: str
+    model: str
+    variant: str
+    devices: list[str]
+    memory_mb: int
+    measured: bool
+    load_seconds: float | None
+    fate: Literal["stays", "swaps", "never fits"]
+    swaps_with: list[str]
+    reason: str
+
+
+class PlannedDevice(View):
+    """A device of the plan: what its models may use, which of them are in memory together (the largest groups alone).
+
+    With one job for each model in turn, `reloads` models a round are loaded again, which takes `reload_seconds`.
+    """
+
+    name: str
+    kind: str
+    budget_mb: int
+    together: list[list[str]]
+    reloads: float
+    reload_seconds: float
+
+
+class PlanView(View):
+    """What would fit on devices that may not be there, by the policy that decides in earnest."""
+
+    devices: list[PlannedDevice]
+    models: list[PlannedModel]
+
+
 class Check(View):
     """One line of `sensorium doctor`."""
 
@@ -428,6 +470,9 @@ class Service(Protocol):
 
     async def lease_history(self, hours: float) -> LeaseHistory:
         """What was resident and who computed in the last hours."""
+
+    async def plan(self, gpus_mb: list[int] | None = None, cpu_mb: int | None = None) -> PlanView:
+        """Which models fit together on GPUs of these sizes and the CPU, and what will swap; None: what is there."""
 
     async def pause(self, paused: bool, gpu: bool = False) -> bool:
         """Stop (or go on) giving work to models, with `gpu` to those on GPUs; what arrives is still taken in.

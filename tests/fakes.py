@@ -25,6 +25,9 @@ from host.views import (
     LeaseTable,
     ModelView,
     MqttView,
+    PlannedDevice,
+    PlannedModel,
+    PlanView,
     PluginView,
     QueueView,
     RefusalView,
@@ -54,6 +57,7 @@ class FakeService:
         self.paused = False
         self.withdrawn = ""
         self.quiet = ""
+        self.planned: tuple[list[int] | None, int | None] | None = None
         self.unloaded: list[str | None] = []
         self.heard: list[Hit] = []  # moments that any search for a text finds
         self.finish = asyncio.Event()
@@ -233,6 +237,30 @@ class FakeService:
                 )
             ],
             work=[WorkView(device="cpu", plugin="clip", began=NOW - 290, ended=NOW - 200, batches=4)],
+        )  # fmt: skip
+
+    async def plan(self, gpus_mb: list[int] | None = None, cpu_mb: int | None = None) -> PlanView:
+        self.planned = (gpus_mb, cpu_mb)
+        gpu = PlannedDevice(
+            name="gpu0", kind="gpu", budget_mb=5644, together=[["blip", "clip"], ["clip", "phi"]], reloads=1.5,
+            reload_seconds=18.0,
+        )  # fmt: skip
+        common = {"variant": "", "devices": ["gpu0"], "measured": True, "reason": ""}
+        return PlanView(
+            devices=[gpu],
+            models=[
+                PlannedModel(
+                    plugin="clip", model="tiny", memory_mb=612, load_seconds=2.0, fate="stays", swaps_with=[], **common
+                ),
+                PlannedModel(
+                    plugin="phi", model="phi-3.5", memory_mb=3500, load_seconds=12.0, fate="swaps",
+                    swaps_with=["blip"], **common,
+                ),
+                PlannedModel(
+                    plugin="giant", model="giant", memory_mb=48000, load_seconds=None, fate="never fits", swaps_with=[],
+                    **{**common, "measured": False, "reason": "giant needs 48000 MB."},
+                ),
+            ],
         )  # fmt: skip
 
     @property

@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from hooks import SensoriumError
-from host.cli import configuration, doctor, files, inventory, leases, mqtt, results, run, search, status
+from host.cli import configuration, doctor, files, inventory, leases, mqtt, plan, results, run, search, status
 from host.cli.extensions import plugin_commands
 from host.cli.output import show_error
 from host.errors import HostError
@@ -23,7 +23,7 @@ EXIT_CODES = (
 COMMANDS = (
     ("Work", (run.run, files.submit, files.requeue, run.pause, run.resume)),
     ("Look", (status.status, leases.leases, results.results, results.why, search.search)),
-    ("Set up", (inventory.plugins, inventory.models, doctor.doctor)),
+    ("Set up", (inventory.plugins, inventory.models, plan.plan, doctor.doctor)),
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 
@@ -37,6 +37,12 @@ class Costs:
     def remember(self, key: CostKey, cost: Cost) -> None:
         """Take over what was measured before; nobody is told."""
         self._known[key] = cost
+
+    def copy(self) -> Costs:
+        """The same figures, for others to change."""
+        twin = Costs()
+        twin._known = {key: replace(cost) for key, cost in self._known.items()}
+        return twin
 
     def loaded(self, key: CostKey, seconds: float) -> None:
         """A loading has taken so long."""

@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from tests.host.working_host import Place
+from tests.host.working_host import READER, Place
+from tests.plugin_kit import install_plugin
 from tests.until import until
 
 
@@ -117,3 +118,34 @@ async def test_the_history_leaves_out_what_ended_before(place):
             await app.journal._writer.execute(f"UPDATE {table} SET {column} = {column} - 7200")
         assert (await app.lease_history(1)).residencies == []
         assert len((await app.lease_history(3)).residencies) == 1
+
+
+# -- plans -------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_plan_is_the_same_of_a_host_that_runs_and_of_one_that_does_not(place):
+    async with place.running() as app:
+        await app.submit([place.file("a.txt", "apple")], wait=True)
+        await until(lambda: app.leases.slots["reader"].state == "ready")
+        beside = await app.plan([6144])
+        assert app.leases.slots["reader"].state == "ready", "nothing was loaded or unloaded for it"
+    async with place.open(read_only=True) as app:
+        alone = await app.plan([6144])
+    (running,), (asleep,) = beside.models, alone.models
+    assert (running.plugin, running.devices, running.fate) == ("reader", ["cpu"], "stays")
+    assert (running.measured, running.load_seconds is not None) == (True, True)
+    assert (asleep.plugin, asleep.devices, asleep.fate) == ("reader", ["cpu"], "stays")
+    assert [(device.name, device.budget_mb) for device in alone.devices][1:] == [("gpu0", 5644)]
+
+
+async def test_a_plan_names_what_swaps_with_what(place):
+    for name in ("one", "two"):
+        source = READER.replace('name="reader", device="cpu"', f'name="{name}", device="gpu", memory_mb=4000')
+        install_plugin(place.site, name, source)
+    async with place.open(read_only=True) as app:
+        plan = await app.plan([6144])
+    fates = {model.plugin: (model.fate, model.swaps_with) for model in plan.models}
+    assert fates == {"one": ("swaps", ["two"]), "two": ("swaps", ["one"]), "reader": ("stays", [])}
+    gpu = next(one for one in plan.devices if one.name == "gpu0")
+    assert gpu.together == [["one"], ["two"]]
+    assert gpu.reloads > 0

@@ -9,7 +9,18 @@ import pytest
 from pydantic import TypeAdapter
 
 from host.lock import HostLock
-from host.views import EventView, Explanation, Hit, LeaseTable, ModelView, MqttView, PluginView, Status, Submitted
+from host.views import (
+    EventView,
+    Explanation,
+    Hit,
+    LeaseTable,
+    ModelView,
+    MqttView,
+    PlanView,
+    PluginView,
+    Status,
+    Submitted,
+)
 from tests.fakes import NOW
 
 EVENT_ID = re.compile(r"[0-9a-f]{32}")
@@ -359,6 +370,47 @@ def test_json_is_ascii_whatever_the_names_are(cli, host):
 def test_a_name_that_is_not_utf8_reaches_the_host_as_text(cli, host, here):
     ended = cli("submit", os.fsdecode(b"odd-\xff.png"))
     assert r"odd-\xff.png refused" in ended.flat
+
+
+# --- plan ---
+
+
+def test_plan_says_what_stays_what_swaps_and_what_never_fits(cli, host):
+    shown = cli("plan", "--profile", "6gb").flat
+    assert "gpu0 GPU 5644 MB for models, 500 MB left to other programs" in shown
+    assert "clip tiny 612 MB 2.0 s stays" in shown
+    assert "phi phi-3.5 3500 MB 12.0 s swaps with blip" in shown
+    assert "giant giant ~48000 MB ? never fits: giant needs 48000 MB." in shown
+    assert "In memory together: blip + clip; or clip + phi" in shown
+    assert "With one job for each in turn, 1.5 models are loaded again, which takes 18 s" in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [
+        ((), (None, None)),
+        (("--profile", "6gb"), ([6144], None)),
+        (("--profile", "tiny"), ([], None)),
+        (("--gpu", "6gb", "--gpu", "8192 MB"), ([6144, 8192], None)),
+        (("--gpu", "1.5GB", "--cpu", "12"), ([1536], 12288)),
+    ],
+)
+def test_plan_takes_sizes_as_people_write_them(cli, host, words, asked):
+    assert as_json(cli("plan", *words, "--json"), PlanView).devices
+    assert host.planned == asked
+
+
+@pytest.mark.parametrize("size", ["", "six", "6tb", "-1gb", "0", "1e9gb", "6 gb 7"])
+def test_what_is_no_size_is_refused(cli, host, size):
+    ended = cli("plan", f"--gpu={size}")
+    assert ended.code == 2
+    assert "is no size of memory. Write it as 6gb or 8192mb." in " ".join(ended.err.split())
+
+
+def test_plan_has_one_size_of_a_gpu(cli, host):
+    ended = cli("plan", "--gpu", "6gb", "--profile", "6gb")
+    assert (ended.code, host.planned) == (2, None)
+    assert "Use one of them." in ended.err
 
 
 # --- leases ---
