@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 from host.app import App, open_app
-from host.config import Overrides, load_config
+from host.config import Mqtt, Overrides, load_config
 from host.errors import HostError
 from host.views import EventView
+from tools.doorbell import NAME, ring
 from tools.drawn_world import Sample, Scene, write_scenes
 
 FOLDER = Path("demo")
@@ -32,6 +33,8 @@ SCENES = (
     Scene("house", "brown", "snow"),
     Scene("bird", "black", "sky", count=2),
 )
+BELL = FOLDER / "doorbell"
+BELL_SCENES = (Scene("dog", "brown", "grass"), Scene("cat", "orange", "table"))
 SEARCHES = ("a red circle on the left", "a black cat", "a boat in the water", "two birds in the sky")
 console = Console(highlight=False, soft_wrap=True)
 
@@ -41,6 +44,8 @@ async def demonstrate() -> int:
     shutil.rmtree(FOLDER, ignore_errors=True)
     inbox, outbox, data = FOLDER / "inbox", FOLDER / "outbox", FOLDER / "data"
     config = load_config(None, Overrides(inboxes=(inbox,), outbox=outbox, data=data))
+    # Never the broker that a person has configured: this is only a demonstration.
+    config = config.model_copy(update={"mqtt": Mqtt(broker="embedded", name="demo")})
     console.print(f"[bold]Drawing {len(SCENES)} pictures into {inbox}/[/] and working them off ...")
     samples = {sample.path.name: sample for sample in write_scenes(inbox, SCENES, seed=SEED)}
     async with open_app(config) as app, asyncio.TaskGroup() as tasks:
@@ -50,6 +55,7 @@ async def demonstrate() -> int:
         console.print(_table(views, samples))
         for text in SEARCHES:
             await _search(app, text, samples)
+        await _show_devices(app)
         app.stop()
     failed = sum(bool(view.failures) for view in views)
     _say_where(outbox, data)
@@ -89,11 +95,24 @@ async def _search(app: App, text: str, samples: dict[str, Sample]) -> None:
         console.print(f"  {hit.score:5.2f}  {hit.origin:<36} [dim]{samples[hit.origin].caption}[/]")
 
 
+async def _show_devices(app: App) -> None:
+    """What a device on MQTT publishes and gets, by way of the broker that the host has started."""
+    published, asked = write_scenes(BELL, BELL_SCENES, SEED)
+    while (broker := await app.broker_view()) is None or broker.state != "connected":  # noqa: ASYNC110
+        await asyncio.sleep(0.1)
+    console.print(f"\n[bold]A doorbell on MQTT[/], by way of the host's own broker, {broker.broker}")
+    for one in await ring(app, published.path, asked.path):
+        says = f"[bold]{one.who}[/] →" if one.who == NAME else f"{one.who}     →"
+        console.print(f"  {says} {one.topic:<37} [dim]{one.what}[/]")
+
+
 def _say_where(outbox: Path, data: Path) -> None:
     console.print(f"\nThe answers lie in [bold]{outbox}/[/], a JSON file for each picture;")
     console.print(f"the pictures are safe in [bold]{data / 'library'}/[/], the journal is {data / 'journal.db'}.")
     console.print(f'\nGo on: [bold].venv/bin/sensorium search --data {data} "a yellow star"[/]')
-    console.print("or [bold]make run[/], and drop pictures of your own into inbox/.")
+    console.print("or [bold]make run[/], and drop pictures of your own into inbox/; in another terminal")
+    console.print("[bold].venv/bin/sensorium mqtt publish PICTURE --topic sensorium/in/doorbell/front[/],")
+    console.print("while [bold].venv/bin/sensorium mqtt watch[/] in a third one shows what comes and goes.")
 
 
 def main() -> int:
