@@ -43,6 +43,7 @@ from host.workers import Launch, Worker, WorkerFailed
 
 HOPELESS = frozenset({"bad_input", "unavailable", "invalid_plugin"})  # trying again cannot help
 COMMITS_AHEAD = 2  # batches that may wait for their commit while the next one runs
+ASKED_LATELY = 5.0  # seconds for which a request makes batches shorter: who asks once mostly asks again
 QUERY_LIMIT = 60.0
 TOO_LARGE = "Choose a smaller model, or give the device more memory ([devices] in config.toml)."
 ENDED = error_facts("ended", "The host ended before it was done.", "Ask again.")
@@ -86,6 +87,7 @@ class Dispatcher:
         self._provenance: dict[str, dict[str, Any]] = {}
         self._misses: dict[str, int] = {}  # how often in a row a worker could not load, or ended before its work
         self._ladder: dict[str, list[str]] = {}  # what was tried against an out-of-memory
+        self._asked: dict[str, float] = {}  # when somebody last asked for something, by the monotonic clock
         self._limits: dict[str, int] = {}  # jobs that a batch may have since one was too large for the memory
         self._tasks: asyncio.TaskGroup | None = None
         self._commits: set[asyncio.Task[None]] = set()
@@ -114,6 +116,7 @@ class Dispatcher:
             raise WorkFailed(f"{plugin} cannot answer now: {reason}.", "Ask again when it is over.")
         request = Request(body, asyncio.get_running_loop().create_future())
         self._queues[plugin].urgent.append(request)
+        self._asked[plugin] = time.monotonic()
         self._tell(plugin)
         return await request.answer
 
@@ -225,7 +228,11 @@ class Dispatcher:
         return alive
 
     def _batch(self, worker: Worker) -> int:
-        return min(worker.launch.spec.batch, self._limits.get(worker.launch.plugin, worker.launch.spec.batch))
+        """How many jobs a batch may have: half as many while somebody asks now and then, who waits for its end."""
+        plugin, batch = worker.launch.plugin, worker.launch.spec.batch
+        if time.monotonic() - self._asked.get(plugin, -ASKED_LATELY) < ASKED_LATELY:
+            batch = -(-batch // 2)
+        return min(batch, self._limits.get(plugin, batch))
 
     async def _room_to_commit(self, queue: Queues) -> None:
         """Wait until what was found before is committed, or somebody asks for something: that commits nothing."""

@@ -248,6 +248,20 @@ async def test_a_request_is_answered_before_any_job(desk):
     assert desk["clip"].batches == [["a"], ["?"], ["b"]]
 
 
+@pytest.mark.parametrize(("lately", "batches"), [(60.0, [2, 2, 1]), (0.0, [4, 1])])
+async def test_while_somebody_asks_batches_are_half_as_long_so_that_the_next_request_waits_less(
+    desk, monkeypatch, lately, batches
+):
+    monkeypatch.setattr(dispatching, "ASKED_LATELY", lately)
+    await desk.dispatcher.ask("clip", {"op": "query", "texts": ["x"]})
+    desk.leases.pause(True)
+    await desk.arrive(*"abcde")
+    await until(lambda: len(desk.dispatcher._queues["clip"]) == 5)
+    desk.leases.pause(False)
+    await desk.done()
+    assert [len(batch) for batch in desk["clip"].batches[1:]] == batches
+
+
 async def test_a_request_of_somebody_who_has_gone_is_not_worked_on(desk):
     hold = desk["clip"].gate = asyncio.Event()
     await desk.arrive("a")
