@@ -43,7 +43,8 @@ from host.workers import Launch, Worker, WorkerFailed
 
 HOPELESS = frozenset({"bad_input", "unavailable", "invalid_plugin"})  # trying again cannot help
 COMMITS_AHEAD = 2  # batches that may wait for their commit while the next one runs
-ASKED_LATELY = 5.0  # seconds for which a request makes batches shorter: who asks once mostly asks again
+ASKED_LATELY = 2.0  # seconds for which a request makes batches shorter: whoever asks next waits for the end of one
+SHORTER = 4
 QUERY_LIMIT = 60.0
 TOO_LARGE = "Choose a smaller model, or give the device more memory ([devices] in config.toml)."
 ENDED = error_facts("ended", "The host ended before it was done.", "Ask again.")
@@ -228,10 +229,10 @@ class Dispatcher:
         return alive
 
     def _batch(self, worker: Worker) -> int:
-        """How many jobs a batch may have: half as many while somebody asks now and then, who waits for its end."""
+        """How many jobs a batch may have: a quarter while somebody asks again and again, and waits for its end."""
         plugin, batch = worker.launch.plugin, worker.launch.spec.batch
         if time.monotonic() - self._asked.get(plugin, -ASKED_LATELY) < ASKED_LATELY:
-            batch = -(-batch // 2)
+            batch = -(-batch // SHORTER)
         return min(batch, self._limits.get(plugin, batch))
 
     async def _room_to_commit(self, queue: Queues) -> None:

@@ -248,8 +248,8 @@ async def test_a_request_is_answered_before_any_job(desk):
     assert desk["clip"].batches == [["a"], ["?"], ["b"]]
 
 
-@pytest.mark.parametrize(("lately", "batches"), [(60.0, [2, 2, 1]), (0.0, [4, 1])])
-async def test_while_somebody_asks_batches_are_half_as_long_so_that_the_next_request_waits_less(
+@pytest.mark.parametrize(("lately", "batches"), [(60.0, [1, 1, 1, 1, 1]), (0.0, [4, 1])])
+async def test_while_somebody_asks_batches_are_a_quarter_as_long_so_that_the_next_request_waits_less(
     desk, monkeypatch, lately, batches
 ):
     monkeypatch.setattr(dispatching, "ASKED_LATELY", lately)

@@ -11,25 +11,26 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from hooks.model import Device
 from host.config import Config, check_plugin_settings, load_config
 from host.control import connect
+from host.leasing.devices import find_devices
 from host.mqtt.client import Connection
-from host.plugin_manager import Plugin, find_plugins
+from host.plugin_manager import find_plugins
 from host.workers import Launch, Worker
 from tests.mosquitto import Mosquitto, mosquitto
 from tools.bench.intake import workplace
 from tools.bench.report import Figure, Report
 from tools.drawn_world import write_samples
 
-REQUESTS = 200
 WARM_UP = 20
+TURN = 20  # requests, calls and batches that are measured before the others have their turn
 BACKLOG = 1_000
 BATCH = 8
 SYNCS = 100
@@ -75,25 +76,34 @@ def _event(path: Path, number: int = 0) -> dict[str, object]:
     }  # fmt: skip
 
 
-async def time_model(plugin: Plugin, pictures: list[Path], scratch: Path) -> tuple[float, float]:
-    """Median seconds of one picture in the worker, asked directly, and the p99 of a whole batch of these pictures."""
-    device = Device(name="cpu", kind="cpu", memory_mb=4000)
-    worker = Worker(Launch(plugin.name, plugin.module, plugin.spec, device, plugin.settings, scratch))
-    await worker.start()
-    await worker.load()
+class Bare:
+    """A worker with the model and nothing around it."""
 
-    async def times(batch: list[Path]) -> list[float]:
-        body = {"op": "run", "hook": "on_image", "events": [_event(path, number) for number, path in enumerate(batch)]}
+    def __init__(self, config: Config, pictures: list[Path], scratch: Path) -> None:
+        registry = find_plugins(config.plugins, lambda name, cls: check_plugin_settings(config, name, cls))
+        plugin, device = registry.usable["clip"], find_devices(config.devices)[0]
+        self._worker = Worker(Launch(plugin.name, plugin.module, plugin.spec, device, plugin.settings, scratch))
+        self._events = [_event(path, number) for number, path in enumerate(pictures)]
+
+    async def __aenter__(self) -> Self:
+        await self._worker.start()
+        await self._worker.load()
+        await self.times(1, WARM_UP)
+        await self.times(BATCH, WARM_UP)
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._worker.stop()
+
+    async def times(self, batch: int, count: int) -> list[float]:
+        """Seconds of each of so many batches of this size."""
+        body = {"op": "run", "hook": "on_image", "events": self._events[:batch]}
         taken = []
-        for _ in range(WARM_UP + REQUESTS):
+        for _ in range(count):
             began = time.perf_counter()
-            await worker.request(body, limit=60, each=lambda message: None)
+            await self._worker.request(body, limit=60, each=lambda message: None)
             taken.append(time.perf_counter() - began)
-        return taken[WARM_UP:]
-
-    single, batch = await times(pictures[:1]), await times(pictures)
-    await worker.stop()
-    return statistics.median(single), p99(batch)
+        return taken
 
 
 @contextlib.contextmanager
@@ -146,39 +156,51 @@ async def _status(config: Config) -> tuple[int, bool]:
     return (await client.status()).queued, True
 
 
-@dataclass(frozen=True)
+@dataclass
 class Measured:
-    """Seconds of each request alone, and of each with a backlog."""
+    """Seconds of each request alone, of each with a backlog, and of single pictures and batches in a bare worker."""
 
-    alone: list[float]
-    behind: list[float]
-    failed: int
+    alone: list[float] = field(default_factory=list)
+    behind: list[float] = field(default_factory=list)
+    single: list[float] = field(default_factory=list)
+    batch: list[float] = field(default_factory=list)
+    failed: int = 0
 
 
-async def measure(config: Config, picture: bytes) -> Measured:
-    """Ask a host that has nothing else to do, and one with a backlog."""
+async def measure(config: Config, pictures: list[Path], scratch: Path) -> Measured:
+    """Ask a host with a backlog, in turns with one that is paused and with a bare worker: all have the same weather."""
     while not (await _status(config))[1]:  # noqa: ASYNC110 - it is another process
         await asyncio.sleep(0.1)
-    async with Connection(config.mqtt, "bench") as connection:
+    found, content = Measured(), pictures[0].read_bytes()
+    async with Connection(config.mqtt, "bench") as connection, Bare(config, pictures, scratch) as bare:
         await connection.listen(ANSWER)
-        requester = Requester(connection, picture)
-        alone = [await requester.ask() for _ in range(WARM_UP + REQUESTS)][WARM_UP:]
+        requester = Requester(connection, content)
+        for _ in range(WARM_UP):
+            await requester.ask()
         await _pile_up(config, seed=7)
-        behind = []
-        while (await _status(config))[0] > BATCH:
-            behind.append(await requester.ask())
-    return Measured(alone, behind, requester.failed)
+        while (await _status(config))[0] > 2 * TURN * BATCH:
+            found.alone += [await requester.ask() for _ in range(TURN)]
+            found.single += await bare.times(1, TURN)
+            found.batch += await bare.times(BATCH, TURN)
+            await _pause(config, False)
+            found.behind += [await requester.ask() for _ in range(TURN)]
+            await _pause(config, True)
+    found.failed = requester.failed
+    return found
+
+
+async def _pause(config: Config, paused: bool) -> None:
+    client = await connect(config.paths.data)
+    assert client is not None
+    await client.pause(paused)
 
 
 async def _pile_up(config: Config, seed: int) -> None:
-    """Have a backlog wait, and let the host go."""
-    client = await connect(config.paths.data)
-    assert client is not None
-    await client.pause(True)
+    """Have a backlog wait."""
+    await _pause(config, True)
     write_samples(config.inboxes[0].path, BACKLOG, seed=seed, size=64)
     while (await _status(config))[0] < BACKLOG:  # noqa: ASYNC110
         await asyncio.sleep(0.1)
-    await client.pause(False)
 
 
 def p99(values: list[float]) -> float:
@@ -191,10 +213,9 @@ def mqtt_requests() -> Report:
     with workplace() as folder, mosquitto(folder / "broker", BROKER) as broker:
         pictures = [sample.path for sample in write_samples(folder / "pictures", BATCH, seed=1, size=64)]
         with host_process(folder, broker) as config:
-            found = asyncio.run(measure(config, pictures[0].read_bytes()))
+            found = asyncio.run(measure(config, pictures, folder / "scratch"))
             sync = time_sync(folder)
-        registry = find_plugins(config.plugins, lambda name, cls: check_plugin_settings(config, name, cls))
-        single, batch = asyncio.run(time_model(registry.usable["clip"], pictures, folder / "scratch"))
+    single, batch = statistics.median(found.single), p99(found.batch)
     bound = single + 4 * sync + ALLOWANCE
     half, worst = statistics.median(found.alone), p99(found.behind)
     figures = [
@@ -209,9 +230,10 @@ def mqtt_requests() -> Report:
         ),
     ]
     notes = [
-        f"{REQUESTS} requests alone, {len(found.behind)} with jobs behind them (half of them within "
-        f"{statistics.median(found.behind) * 1e3:.1f} ms); the bare call and batch are a worker's of its own, "
-        "asked directly. Bounds: model + 4 fdatasync + 5 ms, that and a batch."
+        f"{len(found.alone)} requests alone, {len(found.behind)} with jobs behind them (half of them within "
+        f"{statistics.median(found.behind) * 1e3:.1f} ms), in turns of {TURN} with as many single calls and batches "
+        f"of a bare worker (half of its batches within {statistics.median(found.batch) * 1e3:.1f} ms). Bounds: model + "
+        "4 fdatasync + 5 ms, that and a batch."
     ]
     return Report("mqtt_requests", "A picture to CLIP over MQTT 5 and its answer", found.failed, 0, figures, notes)
 
