@@ -141,7 +141,8 @@ class Segment(BaseModel):
     """A stretch of speech: seconds from the beginning of the recording, without overlap, in order.
 
     `average_log_probability`: of the tokens, 0 for a model that has no doubt. `no_speech_probability`: from 0 to 1.
-    `low_confidence`: whether the plugin would not rely on it, by thresholds of its own. `words` may be empty.
+    `low_confidence`: whether the plugin would not rely on it, by thresholds of its own. `words` may be empty. `speaker`
+    is who speaks for most of it, where another plugin told the turns.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -152,6 +153,7 @@ class Segment(BaseModel):
     average_log_probability: float = 0.0
     no_speech_probability: float = 0.0
     low_confidence: bool = False
+    speaker: str = ""
 
 
 class Transcript(ResultData):
@@ -175,15 +177,67 @@ class Transcript(ResultData):
         kept = tuple(segments)
         return cls(text="\n".join(segment.text for segment in kept), segments=kept, **facts)
 
+    def spoken_by(self, turns: Iterable[Turn]) -> Self:
+        """The same, each segment with whoever speaks longest in it; with nobody where no turn overlaps it."""
+        told = tuple(turns)
+        segments = tuple(one.model_copy(update={"speaker": _longest(one, told)}) for one in self.segments)
+        return self.model_copy(update={"segments": segments})
+
     def texts(self) -> dict[str, str]:
         """The plain text, and subtitles as SubRip and as WebVTT (https://www.w3.org/TR/webvtt1/)."""
-        lines = [(segment.start, segment.end, _one_line(segment.text)) for segment in self.segments]
+        lines = [(segment.start, segment.end, _one_line(_spoken(segment))) for segment in self.segments]
         cues = [f"{_clock(start)} --> {_clock(end)}\n{line}\n" for start, end, line in lines]
         return {
             ".txt": "".join(f"{line}\n" for _, _, line in lines),
             ".srt": "\n".join(f"{number}\n{cue.replace('.', ',', 2)}" for number, cue in enumerate(cues, 1)),
             ".vtt": "\n".join(["WEBVTT\n", *(cue.replace("&", "&amp;").replace("<", "&lt;") for cue in cues)]),
         }
+
+
+class Turn(BaseModel):
+    """Somebody speaks: seconds from the beginning of the recording. Turns may overlap; `speaker` is a name in it."""
+
+    model_config = ConfigDict(frozen=True)
+    start: float
+    end: float
+    speaker: str
+
+
+class SpeakerTurns(ResultData):
+    """Who speaks when, in the order of the beginnings; the same voice has the same name within one recording."""
+
+    type = "speaker_turns"
+    turns: tuple[Turn, ...] = ()
+
+
+class Mood(BaseModel):
+    """How a stretch of a recording sounds: seconds from its beginning, and names with their shares, best first."""
+
+    model_config = ConfigDict(frozen=True)
+    start: float
+    end: float
+    labels: tuple[Label, ...]
+
+
+class Emotion(ResultData):
+    """How a recording sounds, in all and stretch by stretch, names best first; nothing where it is silent."""
+
+    type = "emotion"
+    labels: tuple[Label, ...] = ()
+    moods: tuple[Mood, ...] = ()
+
+
+def _longest(segment: Segment, turns: Iterable[Turn]) -> str:
+    seconds: dict[str, float] = {}
+    for turn in turns:
+        common = min(segment.end, turn.end) - max(segment.start, turn.start)
+        if common > 0:
+            seconds[turn.speaker] = seconds.get(turn.speaker, 0.0) + common
+    return max(seconds, key=lambda speaker: seconds[speaker], default="")
+
+
+def _spoken(segment: Segment) -> str:
+    return f"{segment.speaker}: {segment.text}" if segment.speaker else segment.text
 
 
 def _one_line(text: str) -> str:

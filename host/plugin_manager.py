@@ -142,7 +142,7 @@ def _open(point: metadata.EntryPoint, table: dict[str, Any], check_settings: Che
         return _unusable(point, "switched off in the configuration", disabled=True)
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # what a plugin prints must not break `--json`
-            return _describe(point, use, check_settings)
+            return _describe(point, use, check_settings, is_configured=bool(table))
     except ConfigError:
         raise
     except SensoriumError as error:
@@ -161,12 +161,16 @@ def _distribution(point: metadata.EntryPoint) -> str:
     return point.dist.name if point.dist else ""
 
 
-def _describe(point: metadata.EntryPoint, use: PluginUse, check_settings: CheckSettings) -> Plugin | Unusable:
+def _describe(
+    point: metadata.EntryPoint, use: PluginUse, check_settings: CheckSettings, *, is_configured: bool
+) -> Plugin | Unusable:
     plugin = resolve(point.value)
     api = getattr(plugin, "api", API_VERSION)
     if api != API_VERSION:
         problem = f"it is made for hook API {api}; this host speaks {API_VERSION}. Install a version that fits."
         return _unusable(point, problem, api=str(api))
+    if getattr(plugin, "optional", False) and not is_configured:
+        return _unusable(point, f"off as long as there is no [plugins.{point.name}]", disabled=True)
     manager = plugin_manager()
     manager.register(plugin, name=point.name)
     hooks = frozenset(caller.name for caller in manager.get_hookcallers(plugin) or () if caller.get_hookimpls())

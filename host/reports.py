@@ -6,6 +6,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from pydantic import ValidationError
+
+from hooks import SpeakerTurns, Transcript, Turn
 from host.errors import NotFound
 from host.journal import Journal, Row
 from host.library import Library
@@ -39,7 +42,7 @@ def _by_event(rows: Sequence[Row]) -> dict[str, list[Row]]:
 def _view(row: Row, jobs: Sequence[Row], results: Sequence[Row], library: Library) -> EventView:
     return EventView(
         event=event_facts(row, library),
-        results=[_result(result, library) for result in results],
+        results=_with_speakers([_result(result, library) for result in results]),
         failures=[_failure(job) for job in jobs if job["state"] == "failed"],
         pending=[job["plugin"] for job in jobs if job["state"] == "queued"],
     )
@@ -78,6 +81,23 @@ def _result(row: Row, library: Library) -> ResultView:
         artifact=str(library.resolve(row["artifact"])) if row["artifact"] else None,
         provenance=json.loads(row["provenance"]),
     )
+
+
+def _with_speakers(results: list[ResultView]) -> list[ResultView]:
+    """The same; where one tells who speaks when, the segments of transcripts say whose they are."""
+    told = next((one.data for one in results if one.type == SpeakerTurns.type), None)
+    if told is None:
+        return results
+    try:
+        turns = SpeakerTurns.model_validate(told).turns
+        return [_spoken_by(one, turns) if one.type == Transcript.type else one for one in results]
+    except ValidationError:  # of another version, or somebody's own
+        return results
+
+
+def _spoken_by(result: ResultView, turns: Sequence[Turn]) -> ResultView:
+    transcript = Transcript.model_validate(result.data).spoken_by(turns)
+    return result.model_copy(update={"data": transcript.model_dump(mode="json")})
 
 
 def _failure(row: Row) -> JobFailure:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from hooks import Segment, Transcript, Word
+from hooks import Segment, Transcript, Turn, Word
 from hooks.results import text_files
 
 FACTS = {"language": "en", "language_probability": 0.98, "duration": 4.0}
@@ -79,3 +79,19 @@ def test_the_text_files_of_a_result_are_told_from_its_type_and_data():
     assert text_files("transcript", 2, data) == {}
     assert text_files("caption", 1, {"text": "a cat"}) == {}
     assert text_files("of somebody else", 1, {}) == {}
+
+
+def said(start: float, end: float, text: str = "hello") -> Segment:
+    return Segment(start=start, end=end, text=text)
+
+
+def test_a_segment_is_spoken_by_whoever_speaks_longest_in_it():
+    transcript = Transcript.of(
+        [said(0, 4), said(4, 6), said(10, 11)], language="en", language_probability=1, duration=11
+    )
+    turns = [("anna", 0, 1.5), ("bob", 1.4, 3), ("anna", 3, 4), ("bob", 5, 9)]
+    told = transcript.spoken_by(Turn(speaker=name, start=start, end=end) for name, start, end in turns)
+    assert [segment.speaker for segment in told.segments] == ["anna", "bob", ""]
+    assert told.texts()[".txt"] == "anna: hello\nbob: hello\nhello\n"
+    assert "\nanna: hello\n" in told.texts()[".vtt"]
+    assert told.text == transcript.text

@@ -379,10 +379,10 @@ def test_the_commented_configuration_holds_with_every_comment_removed(write):
 def test_the_commented_configuration_mentions_every_setting_of_our_plugins_with_its_default(write):
     text = (ROOT / "config.toml").read_text()
     stated, everything = load_config(write(text)), load_config(write(_with_commented_settings(text)))
-    defaults = _settings_of_plugins(Config())
-    assert set(everything.plugins) == set(defaults)
-    for name, settings in _settings_of_plugins(stated).items():
-        assert settings == defaults[name]
+    defaults, every = _settings_of_plugins(Config()), _settings_of_plugins(everything)
+    assert set(everything.plugins) == set(every)
+    assert _settings_of_plugins(stated) == defaults
+    for name, settings in every.items():
         assert set(everything.plugin_settings(name)) == set(type(settings).model_fields), name
 
 

@@ -46,6 +46,22 @@ def test_a_plugin_without_a_model_is_light(found):
     assert plugin.spec == LIGHT.model_copy(update={"name": "measure"})
 
 
+def test_an_optional_plugin_is_off_until_it_is_configured(found):
+    source = """
+optional = True
+class Settings(BaseModel):
+    model: str
+@hookimpl
+def settings_class(): return Settings
+"""
+    registry = found(extra=source)
+    assert problem(registry, "extra") == "off as long as there is no [plugins.extra]"
+    assert all(one.disabled for one in registry.unusable)
+    assert found({"extra": {"model": "a"}}).usable["extra"].settings == {"model": "a"}
+    with pytest.raises(ConfigError, match="model"):
+        found({"extra": {"enabled": True}})
+
+
 def test_a_plugin_states_its_model_with_its_settings(found):
     source = """
 class Settings(BaseModel):

@@ -127,6 +127,28 @@ async def test_more_finds_than_moments_are_looked_through_to_the_end(place):
         assert len(names) == len(set(names)) + names.count("film.wav") - 1
 
 
+# -- who said it -------------------------------------------------------------------------------------------------------
+
+TURNS = """
+from hooks import SpeakerTurns, Turn, hookimpl
+
+@hookimpl
+def on_audio(events):
+    for event in events:
+        turns = [Turn(start=0, end=10, speaker="anna"), Turn(start=10, end=99, speaker="bob")]
+        yield event.result(SpeakerTurns(turns=turns))
+"""
+
+
+async def test_where_the_turns_are_known_a_transcript_says_who_speaks(place):
+    install_plugin(place.site, "turns", TURNS)
+    async with place.open() as app:
+        [event] = await taken(app, recording(place, "talk.wav", "1 good morning", "20 hello", "200 anybody there"))
+        view = await app.view(event)
+        (transcript,) = [one.data for one in view.results if one.type == "transcript"]
+        assert [segment["speaker"] for segment in transcript["segments"]] == ["anna", "bob", ""]
+
+
 # -- in what was made of a file ---------------------------------------------------------------------------------------
 
 
