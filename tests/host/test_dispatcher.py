@@ -256,7 +256,7 @@ async def test_while_somebody_asks_batches_are_a_quarter_as_long_so_that_the_nex
     await desk.dispatcher.ask("clip", {"op": "query", "texts": ["x"]})
     desk.leases.pause(True)
     await desk.arrive(*"abcde")
-    await until(lambda: len(desk.dispatcher._queues["clip"]) == 5)
+    await until(lambda: desk.leases.slots["clip"].waiting == 5)
     desk.leases.pause(False)
     await desk.done()
     assert [len(batch) for batch in desk["clip"].batches[1:]] == batches
