@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+from host.leasing.policy import Priority
+
 JOBS = 600
 LOAD = 0.7
 SIZES_GB = (1, 2, 3, 5, 7, 4)
@@ -25,11 +27,11 @@ class SimModel:
 
 @dataclass(frozen=True, slots=True)
 class SimJob:
-    """A job: its model, when it comes, and whether somebody waits for it."""
+    """A job: its model, when it comes, and its priority."""
 
     model: str
     release: float
-    urgent: bool = False
+    priority: Priority = "normal"
 
 
 @dataclass(frozen=True)
@@ -44,13 +46,16 @@ class Trace:
     def bound(self) -> float:
         """No schedule ends sooner: all service and one load of each model; or, after any release, the service left.
 
-        With several devices the work is shared out evenly, which no schedule can beat either.
+        With several devices the work is shared out evenly; but a model is on one of them at a time, so that none ends
+        sooner than its own load and service either.
         """
         service = {model.name: model.service for model in self.models}
-        used = {job.model for job in self.jobs}
-        loads = sum(model.load_seconds for model in self.models if model.name in used)
+        load = {model.name: model.load_seconds for model in self.models}
+        alone = {name: load[name] for name in {job.model for job in self.jobs}}
+        for job in self.jobs:
+            alone[job.model] += service[job.model]
         devices = len(self.budgets_mb)
-        best, left = (sum(service[job.model] for job in self.jobs) + loads) / devices, 0.0
+        best, left = max(sum(alone.values()) / devices, *alone.values()), 0.0
         for job in sorted(self.jobs, key=lambda job: -job.release):
             left += service[job.model]
             best = max(best, job.release + left / devices)
@@ -65,37 +70,43 @@ def six_models() -> tuple[SimModel, ...]:
     )
 
 
-def burst(seed: int) -> Trace:
+def burst(seed: int, jobs: int = JOBS) -> Trace:
     """All jobs at once, models at random."""
     rng, models = random.Random(seed), six_models()
-    return Trace("burst", models, tuple(SimJob(rng.choice(models).name, 0.0) for _ in range(JOBS)))
+    return Trace("burst", models, tuple(SimJob(rng.choice(models).name, 0.0) for _ in range(jobs)))
 
 
-def poisson(seed: int) -> Trace:
+def poisson(seed: int, jobs: int = JOBS) -> Trace:
     """Arrivals that load the device to 0.7 of its service."""
     rng, models = random.Random(seed), six_models()
-    span = JOBS * MEAN_SERVICE / LOAD
-    times = sorted(rng.uniform(0, span) for _ in range(JOBS))
+    span = jobs * MEAN_SERVICE / LOAD
+    times = sorted(rng.uniform(0, span) for _ in range(jobs))
     return Trace("poisson", models, tuple(SimJob(rng.choice(models).name, time) for time in times))
 
 
-def ping_pong(seed: int) -> Trace:
+def ping_pong(seed: int, jobs: int = JOBS) -> Trace:
     """Two models that exclude each other, their jobs strictly in turn: the worst for whoever serves in order."""
     del seed
     models = (SimModel("a", 6 * 1024, 3.5, 0.5), SimModel("b", 6 * 1024, 3.5, 0.5))
-    return Trace("ping-pong", models, tuple(SimJob("ab"[number % 2], number * 0.6) for number in range(JOBS)))
+    return Trace("ping-pong", models, tuple(SimJob("ab"[number % 2], number * 0.6) for number in range(jobs)))
 
 
-def priority_mix(seed: int) -> Trace:
-    """The Poisson trace with every twentieth job urgent."""
-    trace = poisson(seed)
-    jobs = tuple(SimJob(job.model, job.release, number % 20 == 0) for number, job in enumerate(trace.jobs))
-    return Trace("priorities", trace.models, jobs)
+def priority_mix(seed: int, jobs: int = JOBS) -> Trace:
+    """The Poisson trace: of each twenty jobs one is interactive, and five are background work."""
+    trace = poisson(seed, jobs)
+    mixed = tuple(SimJob(job.model, job.release, _priority(number)) for number, job in enumerate(trace.jobs))
+    return Trace("priorities", trace.models, mixed)
 
 
-def two_gpus(seed: int) -> Trace:
+def _priority(number: int) -> Priority:
+    if number % 20 == 0:
+        return "interactive"
+    return "background" if number % 4 == 1 else "normal"
+
+
+def two_gpus(seed: int, jobs: int = JOBS) -> Trace:
     """The burst on two devices."""
-    trace = burst(seed)
+    trace = burst(seed, jobs)
     return Trace("two GPUs", trace.models, trace.jobs, (BUDGET_GB * 1024, BUDGET_GB * 1024))
 
 
