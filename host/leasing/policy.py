@@ -15,7 +15,7 @@ Invariants
      nearly every job.) A priority that higher ones have kept waiting for its `PATIENCE`, and for `QUANTUM` times what
      the change costs, has one batch.
   6. Interactive work (somebody waits for the answer) has the next batch. Normal work that needs a load interrupts
-     background work once that has had as long as the change costs.
+     background work only when the last load is as long ago as this one costs.
   7. A model without work leaves `keep_alive` after its last batch, also while others work; a preloaded one stays, and
      comes back when there is room that nobody needs.
   8. A device is never idle while a model that may run or be loaded there has work; one that has nothing to do for as
@@ -254,11 +254,10 @@ class _Ground:
         """
         if any(other.wants[priority] < model.wants[priority] for other in resident):
             return False
-        quantum = 1.0 if priority == "interactive" else QUANTUM
         passed = self.now - self.device.lane(priority).loaded_at
-        return passed >= quantum * self.change_cost(model) and (
-            priority == "interactive" or not self._is_too_soon(model)
-        )
+        if priority == "interactive":
+            return passed >= self.change_cost(model)
+        return passed >= QUANTUM * self.change_cost(model) and not self._is_too_soon(model, priority)
 
     def _is_overdue(self, choice: Choice) -> bool:
         """Whether higher priorities have kept this one waiting for too long."""
@@ -267,14 +266,17 @@ class _Ground:
         return passed_over >= max(PATIENCE[choice.priority], QUANTUM * self.change_cost(choice.model))
 
     def _may_not_interrupt(self, higher: Choice, lower: Choice) -> bool:
-        """Whether a load for the higher priority has to wait until the lower one had as long as that costs."""
-        loads = higher.model.state != "ready" and lower.model.state == "ready"
-        return loads and higher.priority != "interactive" and self._is_too_soon(higher.model)
+        """Whether a load for the higher priority waits while the lower one goes on with what is resident."""
+        if higher.priority == "interactive" or higher.model.state == "ready" or lower.model.state != "ready":
+            return False
+        return self._is_too_soon(*higher)
 
-    def _is_too_soon(self, model: Model) -> bool:
-        """Whether the last change was not even as long ago as this one costs."""
-        loaded_at = max(self.device.lane(priority).loaded_at for priority in PRIORITIES)
-        return self.now - loaded_at < self.change_cost(model)
+    def _is_too_soon(self, model: Model, priority: Priority) -> bool:
+        """Whether the last load, for whomever, was not even as long ago as this one costs; not for ever, though."""
+        cost = self.change_cost(model)
+        last = max(self.device.lane(one).loaded_at for one in PRIORITIES)
+        patience = max(PATIENCE["background"], 2 * QUANTUM * cost)
+        return self.now - last < cost and self.now - model.wants[priority] < patience
 
     def change_cost(self, model: Model) -> float:
         """Seconds of loading that a change to a model costs: its own, and that of those that leave amid work."""

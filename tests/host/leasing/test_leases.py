@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from hooks.model import Device, ModelSpec
+from host.leasing import leases as leasing
 from host.leasing.costs import Cost, CostKey, Costs
 from host.leasing.leases import Leases, LoadError, Transition
 from host.leasing.policy import Priority
@@ -39,6 +40,7 @@ class Recorder:
         self.answers: dict[str, list[Callable[[], object]]] = {}
         self.peaks: dict[str, float] = {}
         self.fences: list[int] = []
+        self.priorities: list[Priority] = []
 
     def hold(self, call: str) -> asyncio.Event:
         """Have this call wait until the event is set."""
@@ -61,6 +63,7 @@ class Recorder:
 
     async def run_batch(self, model: str, fence: int, priority: Priority) -> bool:
         self.fences.append(fence)
+        self.priorities.append(priority)
         return await self._do(f"run {model}") is not False
 
     async def unload(self, model: str) -> None:
@@ -111,11 +114,12 @@ async def scene(
     *,
     devices: list[Device] | None = None,
     costs: Costs | None = None,
+    preloads: bool = True,
     **specs: ModelSpec,
 ) -> AsyncIterator[Scene]:
     clock, effects, told = Clock(), Recorder(), []
     leases = Leases(devices or DEVICES, clock, costs=costs)
-    leases.on_transition = told.append
+    leases.on_transition, leases.preloads = told.append, preloads
     for name, one in specs.items():
         leases.add(name, one)
         effects.answer(f"run {name}", lambda name=name: leases.demand(name, 0, 0, 0.0))
@@ -477,6 +481,61 @@ async def test_measured_costs_are_told_and_what_is_remembered_counts():
         assert await now.wants("b", jobs=1) == ["unload a", "load b", "run b"], "it is known to need more"
 
 
+# -- priorities, preloading, several GPUs ----------------------------------------------------------------------------
+
+GPU1 = Device(name="gpu1", kind="gpu", index=1, memory_mb=1000)
+
+
+async def test_background_work_waits_until_nothing_else_does():
+    async with scene(a=spec(), b=spec()) as now:
+        done = now.effects.hold("run a")
+        await now.wants("a", jobs=1)
+        now.leases.demand("a", 0, 0, 0.0, background=3)
+        await now.wants("b", jobs=1)
+        now.clock.now += 1  # as long as loading b takes, so that its load may interrupt
+        done.set()
+        now.effects.answers["run a"] = [lambda: None, lambda: now.leases.demand("a", 0, 0, 0.0)]
+        calls = await now.until_quiet()
+        assert calls.index("run b") < calls.index("run a")
+        assert now.effects.priorities[-1] == "background"
+
+
+async def test_a_preloaded_model_is_there_from_the_start_and_is_back_when_there_is_room_again():
+    async with scene(a=spec(preload=True), b=spec(900, keep_alive=30)) as now:
+        assert now.state("a") == "ready"
+        assert await now.wants("b", jobs=1) == ["unload a", "load b", "run b"]
+        assert await now.later(30) == ["unload b", "load a"]
+
+
+async def test_nothing_is_preloaded_for_a_question_or_while_the_host_is_paused():
+    async with scene(preloads=False, a=spec(preload=True, keep_alive=30)) as now:
+        assert now.effects.calls == []
+        now.leases.pause(True)
+        now.leases.preloads = True
+        assert await now.until_quiet() == []
+        now.leases.pause(False)
+        assert await now.until_quiet() == ["load a"]
+
+
+async def test_two_gpus_work_on_two_models_at_once():
+    async with scene(devices=[CPU, LIGHT, GPU, GPU1], a=spec(900, "gpu"), b=spec(900, "gpu")) as now:
+        now.effects.hold("run a")
+        await now.wants("a", jobs=1)
+        assert await now.wants("b", jobs=1) == ["load b", "run b"]
+        assert {slot.device.name for slot in now.leases.slots.values()} == {"gpu0", "gpu1"}
+
+
+async def test_a_model_is_loaded_on_whichever_gpu_is_free():
+    async with scene(devices=[CPU, LIGHT, GPU, GPU1], a=spec(900, "gpu", keep_alive=30), b=spec(900, "gpu")) as now:
+        await now.wants("a", jobs=1)
+        first = now.leases.slots["a"].device.name
+        await now.later(30)
+        now.leases.withdraw(first, "somebody plays")
+        now.effects.answer("run a", lambda: now.leases.demand("a", 0, 0, 0.0))
+        assert await now.wants("a", jobs=1) == ["load a", "run a"]
+        assert now.leases.slots["a"].device.name != first
+
+
 # -- closing ---------------------------------------------------------------------------------------------------------
 
 
@@ -506,6 +565,47 @@ async def test_close_at_the_moment_when_loading_begins_leaves_nothing_behind():
         while now.state("a") != "loading":  # noqa: ASYNC110 - this very moment is meant
             await asyncio.sleep(0)
         now.leases.close()
+
+
+@pytest.mark.parametrize("held", ["load a", "run a", "unload a"])
+async def test_cancelled_at_any_await_nothing_is_held_and_it_can_be_run_again(held):
+    leases, effects = Leases(DEVICES, Clock()), Recorder()
+    leases.add("a", spec(keep_alive=0))
+    effects.answer("run a", lambda: leases.demand("a", 0, 0, 0.0))
+    gate = effects.hold(held)
+    running = asyncio.create_task(leases.run(effects))
+    leases.demand("a", 1, 0, 0.0)
+    await until(lambda: held in effects.calls)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert leases.slots["a"].state == "unloaded"
+    assert leases.turn_on("cpu") is None
+    gate.set()
+    effects.calls.clear()
+    effects.answers.clear()
+    effects.answer("run a", leases.close)
+    leases.demand("a", 1, 0, 0.0)
+    await leases.run(effects)
+    assert effects.calls == ["on cpu", "load a", "run a", "unload a"]
+
+
+async def test_a_worker_that_does_not_end_holds_its_device_but_not_the_end_of_the_host(monkeypatch):
+    monkeypatch.setattr(leasing, "END_LIMIT", 0.01)
+    leases, effects = Leases(DEVICES, Clock()), Recorder()
+    for name in ("a", "b"):
+        leases.add(name, spec(700))
+        effects.answer(f"run {name}", lambda name=name: leases.demand(name, 0, 0, 0.0))
+    effects.hold("unload a")
+    running = asyncio.create_task(leases.run(effects))
+    leases.demand("a", 1, 0, 0.0)
+    await until(lambda: leases.slots["a"].state == "ready")
+    leases.demand("b", 1, 0, 0.0)
+    await asyncio.sleep(0.05)
+    assert effects.calls[-1] == "unload a", "nothing is loaded where a process may still hold the memory"
+    leases.close()
+    await asyncio.wait_for(running, 5)
+    assert leases.turn_on("cpu") is None
 
 
 async def test_pinned_models_leave_with_the_host():

@@ -369,7 +369,7 @@ class Plan:
     background: list[float]
     exclusive: bool = False
     preload: bool = False
-    endless: bool = False
+    endless: Priority | None = None
 
     def queue(self, priority: Priority) -> list[float]:
         return {"interactive": self.urgent, "normal": self.arrivals, "background": self.background}[priority]
@@ -403,8 +403,8 @@ class World:
 
     def demand(self) -> list[Model]:
         for name, plan in self.plans.items():
-            if plan.endless and name not in self.refused and not self.due(name, "normal"):
-                plan.arrivals.append(self.now)
+            if plan.endless and name not in self.refused and not self.due(name, plan.endless):
+                plan.queue(plan.endless).append(self.now)
             wants = {
                 priority: max(min(due), self.served.get((name, priority), 0.0))
                 for priority in PRIORITIES
@@ -464,7 +464,7 @@ class World:
             self.refused.add(name)
             for priority in PRIORITIES:
                 plan.queue(priority).clear()
-            plan.endless = False
+            plan.endless = None
         elif isinstance(action, Unload):
             self.set(name, state="unloading")
             self.leaving.append((self.now + 0.25, name))
@@ -558,8 +558,8 @@ def test_every_invariant_holds_and_everything_is_worked_off_in_any_world(found):
 
 
 @st.composite
-def greedy_plans(draw: st.DrawFn) -> dict[str, Plan]:
-    """Models that always have work, and one that gets a single job."""
+def greedy_plans(draw: st.DrawFn, priority: Priority = "normal") -> dict[str, Plan]:
+    """Models that always have work of a priority, and one that gets a single normal job."""
     found = {}
     for name in "abcd"[: draw(st.integers(2, 4))]:
         found[name] = Plan(
@@ -573,7 +573,7 @@ def greedy_plans(draw: st.DrawFn) -> dict[str, Plan]:
             arrivals=[],
             urgent=[],
             background=[],
-            endless=name != "a",
+            endless=None if name == "a" else priority,
         )
     found["a"].arrivals.append(draw(st.floats(0, 30)))
     return found
@@ -594,8 +594,22 @@ def test_nothing_waits_for_ever_behind_models_that_always_have_work(found):
         assert world.now <= arrival + len(found) * turn
 
 
+@given(st.sampled_from(["interactive", "background"]).flatmap(greedy_plans))
+@settings(max_examples=60, deadline=None)
+def test_nothing_waits_for_ever_behind_work_of_other_priorities_that_never_ends(found):
+    arrival, others = found["a"].arrivals[0], [plan for name, plan in found.items() if name != "a"]
+    load = max(plan.load for plan in found.values())
+    cost = load * len(found)
+    # Its priority has one batch after its patience; until then nothing else than work of its own is loaded before it.
+    patience = max(PATIENCE["normal"], QUANTUM * cost)
+    world = World(found, 1000)
+    while found["a"].arrivals:
+        assert world.step()
+        assert world.now <= arrival + patience + 2 * cost + 2 * max(plan.service for plan in others) + 1
+
+
 def test_a_greedy_resident_lets_the_others_in_after_its_quantum():
-    greedy = Plan("greedy", 900, 1.0, 0.5, 8, 300.0, False, [0.0], [], [], endless=True)
+    greedy = Plan("greedy", 900, 1.0, 0.5, 8, 300.0, False, [0.0], [], [], endless="normal")
     modest = Plan("modest", 900, 2.0, 0.5, 8, 300.0, False, [5.0], [], [])
     world = World({"greedy": greedy, "modest": modest}, 1000)
     while modest.arrivals and world.now < 1000:
