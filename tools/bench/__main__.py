@@ -22,6 +22,7 @@ BENCHMARKS = {
     "loop_lag": ("loop_lag", "loop_lag"),
     "footprint": ("footprint", "footprint"),
     "scheduling": ("scheduling", "scheduling"),
+    "lease_history": ("lease_history", "lease_history"),
     "whole_host": ("whole_host", "whole_host"),
     "keep_in_place": ("intake", "keep_in_place"),
     "consuming": ("intake", "consuming"),
