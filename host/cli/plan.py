@@ -106,7 +106,9 @@ def _of_device(device: PlannedDevice, models: list[PlannedModel]) -> Iterator[Re
     yield _models(models)
     groups = [" + ".join(group) for group in device.together]
     if len(groups) == 1:
-        yield text("  In memory together: ", ("all that fit, ", "green") if len(models) > 1 else "", groups[0])
+        yield text(
+            "  In memory together: ", ("all that fit, ", "green") if len(device.together[0]) > 1 else "", groups[0]
+        )
     elif groups:
         yield text("  In memory together: ", "; or ".join(groups))
     if device.reloads:

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
+from host.leasing.simulated_time import simulate
 from tools.bench.scheduling import in_order, ours, scheduling
-from tools.bench.simulated_time import simulate
 from tools.bench.traces import TRACES, SimJob, SimModel, Trace
 
 

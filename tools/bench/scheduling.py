@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from hooks.model import Device, ModelSpec
 from host.leasing.leases import Leases
 from host.leasing.policy import PRIORITIES, Priority
+from host.leasing.simulated_time import simulate
 from tools.bench.report import Figure, Report
-from tools.bench.simulated_time import simulate
 from tools.bench.traces import JOBS, TRACES, SimJob, SimModel, Trace
 
 SEEDS = (1, 2, 3)

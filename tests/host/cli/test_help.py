@@ -43,8 +43,8 @@ def fresh_commands():
 
 def test_every_command_of_the_tour_is_there(cli):
     shown = cli("--help").out
-    for name in ("run", "submit", "status", "results", "why", "requeue", "search", "plugins", "models", "pause",
-                 "resume", "doctor", "config"):  # fmt: skip
+    for name in ("run", "submit", "status", "leases", "results", "why", "requeue", "search", "plugins", "models",
+                 "plan", "pause", "resume", "doctor", "config"):  # fmt: skip
         assert f"│ {name} " in shown
 
 

@@ -13,8 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from host.leasing import policy
 from host.leasing.policy import PRIORITIES
+from host.leasing.simulated_time import SimulatedLoop
 from tests.host.leasing.simulated_host import CPU, GPUS, Job, SimulatedHost, checked_decide, decide, some_spec
-from tools.bench.simulated_time import SimulatedLoop
 
 NAMES = [f"m{number}" for number in range(5)]
 EFFECTS = ["load", "load out of memory", "run", "grow", "exit", "memory"]

@@ -12,8 +12,8 @@ import random
 import pytest
 
 from host.leasing.policy import PRIORITIES
+from host.leasing.simulated_time import simulate
 from tests.host.leasing.simulated_host import CPU, GPUS, Faults, Job, SimulatedHost, checked, some_spec
-from tools.bench.simulated_time import simulate
 
 __all__ = ["checked"]
 
