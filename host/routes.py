@@ -48,6 +48,8 @@ class Routes:
         return plugin in self._background
 
     def _wants(self, plugin: str, kind: str, media_type: str, source: str, origin: str) -> bool:
+        if not self._routes:
+            return True
         mine = [route for route in self._routes if route.plugin in (plugin, "*")]
         matching = [route for route in mine if _matches(route, kind, media_type, source, origin)]
         if any(not route.enabled for route in matching):

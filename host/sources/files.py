@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import shutil
 import stat
@@ -20,38 +21,70 @@ from host.identify import HEAD, extension_of
 from host.intake import Identify, Refused, Taken, Unsettled
 from host.library import Library, hash_file
 from host.names import is_text
-from host.sources.scan import CLAIM, Found, Look
+from host.sources.scan import CLAIM, Found
 from host.steps import Observe
 
 # Never follow a link, never wait for the other end of a pipe, and look again at what was really opened.
 SAFE_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 SAFE_FOLDER = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
+READ_WHOLE = 1024 * 1024  # bytes; larger files are read piece by piece
 GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})  # ELOOP: a link came in its place
 
 
-@contextlib.contextmanager
-def folder_of(path: str, root: str) -> Iterator[int]:
-    """A descriptor of the folder that a file lies in, reached from `root` without following a link below it."""
-    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        for part in filter(None, os.path.dirname(path).removeprefix(root).split(os.sep)):
-            deeper = os.open(part, SAFE_FOLDER, dir_fd=descriptor)
-            os.close(descriptor)
+class Folders:
+    """Descriptors of the folders below `root` that files lie in, reached without following a link below it.
+
+    The latest stays open until another is asked for, as files of a folder come one after the other. For one thread.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self._path = ""
+        self._descriptor = -1
+
+    def __enter__(self) -> Folders:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._close()
+
+    def of(self, path: str) -> int:
+        """The folder that a file lies in. Raises OSError when there is no such folder any more."""
+        folder = os.path.dirname(path)
+        if folder != self._path:
+            self._close()
+            self._descriptor, self._path = self._reach(folder), folder
+        return self._descriptor
+
+    def _reach(self, folder: str) -> int:
+        descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        for part in filter(None, folder.removeprefix(self.root).split(os.sep)):
+            try:
+                deeper = os.open(part, SAFE_FOLDER, dir_fd=descriptor)
+            finally:
+                os.close(descriptor)
             descriptor = deeper
-        yield descriptor
-    finally:
-        os.close(descriptor)
+        return descriptor
+
+    def _close(self) -> None:
+        if self._path:
+            os.close(self._descriptor)
+            self._path = ""
 
 
 @dataclass(frozen=True, slots=True)
 class FileArrival:
-    """A settled file below `root`; with `keep` its content stays where it is and is only hashed."""
+    """A settled file below `root`; with `keep` its content stays where it is and is only hashed.
+
+    `folders` are those of a group that is taken in together.
+    """
 
     source: str
     found: Found
     root: str
     keep: bool
     tags: tuple[str, ...] = ()
+    folders: Folders | None = None
 
     @property
     def origin(self) -> str:
@@ -71,37 +104,42 @@ class FileArrival:
         if self.found.look.size == 0:
             return Refused("It is empty. Send it again with its content.")
         try:
-            with self._opened() as descriptor:
-                if not self._is_unchanged(descriptor):
-                    return Unsettled()
-                taken = self._read(descriptor, library, identify)
-                observe("hashed")
-                return taken if self._is_unchanged(descriptor) else Unsettled()
+            if self.folders is not None:
+                return self._take(self.folders.of(self.found.path), library, identify, observe)
+            with Folders(self.root) as folders:
+                return self._take(folders.of(self.found.path), library, identify, observe)
         except OSError as error:
             return _unreadable(error)
 
-    @contextlib.contextmanager
-    def _opened(self) -> Iterator[int]:
-        with folder_of(self.found.path, self.root) as folder:
-            descriptor = os.open(os.path.basename(self.found.path), SAFE_READ, dir_fd=folder)
+    def _take(self, folder: int, library: Library, identify: Identify, observe: Observe) -> Taken | Refused | Unsettled:
+        descriptor = os.open(os.path.basename(self.found.path), SAFE_READ, dir_fd=folder)
         try:
-            yield descriptor
+            if not self._is_unchanged(descriptor):
+                return Unsettled()
+            taken = self._read(descriptor, library, identify)
+            observe("hashed")
+            return taken if self._is_unchanged(descriptor) else Unsettled()
         finally:
             os.close(descriptor)
 
     def _is_unchanged(self, descriptor: int) -> bool:
         status = os.fstat(descriptor)
-        return stat.S_ISREG(status.st_mode) and Look.of(status).revision == self.revision
+        return stat.S_ISREG(status.st_mode) and self.found.look.is_of(status)
 
     def _read(self, descriptor: int, library: Library, identify: Identify) -> Taken | Refused:
-        identity = identify(os.pread(descriptor, HEAD, 0), self.origin)
+        size = self.found.look.size
+        content = os.read(descriptor, size) if size <= READ_WHOLE else None
+        identity = identify(os.pread(descriptor, HEAD, 0) if content is None else content[:HEAD], self.origin)
         if identity is None:
             return Refused("Its content is of no known type. `sensorium plugins` lists the plugins that add types.")
         if self.keep and is_text(self.found.path):  # a worker is told the path as text
-            sha256, size = hash_file(descriptor)
-            return Taken(sha256, size, *identity, location=self.found.path, mark=self.revision, stored=None)
-        with library.receive(descriptor) as receipt:
-            stored = receipt.store(extension_of(self.origin))
+            known = hash_file(descriptor) if content is None else (hashlib.sha256(content).hexdigest(), len(content))
+            return Taken(*known, *identity, location=self.found.path, mark=self.revision, stored=None)
+        if content is None:
+            with library.receive(descriptor) as receipt:
+                stored = receipt.store(extension_of(self.origin))
+        else:
+            stored = library.add_bytes(content, extension_of(self.origin))
         location = library.location_of(stored.path)
         return Taken(stored.sha256, stored.size, *identity, location=location, mark="", stored=stored.path)
 
@@ -114,7 +152,7 @@ def _unreadable(error: OSError) -> Refused | Unsettled:
     return Refused(f"It cannot be read: {os.strerror(error.errno or 0)}. It is tried again when it changes.")
 
 
-def acknowledge(found: Found, root: str, done: Path | None, observe: Observe) -> bool:
+def acknowledge(found: Found, folders: Folders, done: Path | None, observe: Observe) -> bool:
     """Rid the inbox of a committed file: move it under `done`, or remove it. False when it was replaced meanwhile.
 
     The file is first renamed, so that what is looked at is what is removed; a new one under its name gets that name
@@ -122,8 +160,7 @@ def acknowledge(found: Found, root: str, done: Path | None, observe: Observe) ->
     OSError, the file being where it was.
     """
     try:
-        with folder_of(found.path, root) as folder:
-            return _Claim(folder, found).finish(root, done, observe)
+        return _Claim(folders.of(found.path), found).finish(folders.root, done, observe)
     except OSError as error:
         if error.errno in GONE:
             return True  # it went away by itself
@@ -165,8 +202,7 @@ class _Claim:
                     os.rmdir(self._inner, dir_fd=self._folder)
 
     def _is_what_was_taken(self) -> bool:
-        look = Look.of(os.stat(self._claim, dir_fd=self._folder, follow_symlinks=False))
-        return look.revision == self._found.look.revision
+        return self._found.look.is_of(os.stat(self._claim, dir_fd=self._folder, follow_symlinks=False))
 
     def _give_back(self) -> None:
         _rename_free(self._claim, Path(self._name), self._folder, self._folder)

@@ -26,7 +26,7 @@ from host.intake import Accepted, Intake, Refused, Unsettled
 from host.journal import Journal, Statement
 from host.log import get_logger
 from host.settle import Settle
-from host.sources.files import FileArrival, acknowledge, restore
+from host.sources.files import FileArrival, Folders, acknowledge, restore
 from host.sources.plan import ScanPlan
 from host.sources.scan import Findings, Found, Scanner
 from host.sources.watch import Hint, Watch
@@ -36,6 +36,8 @@ GROUP = 512  # files taken in together
 TAKERS = 2  # one hashes while the other waits for its commit
 ALIVE_EVERY = 2.0  # seconds between looks at whether the folder is still there
 CHUNK = 1000  # files that are looked at before others get their turn on the event loop
+BACKLOG = 2 * GROUP  # files that wait to be taken in, above which no more are looked for
+KNOWN = 50_000
 WINDOW = 20_000  # files that settle or are taken in at a time: the rest of a burst waits in its folder, not in memory
 
 log = get_logger(__name__)
@@ -69,6 +71,7 @@ class FolderSource:
         self._found: dict[str, Found] = {}  # what settles
         self._taking: set[str] = set()
         self._stuck: dict[str, Found] = {}  # committed, but the inbox cannot be rid of it
+        self._known: dict[str, str] = {}  # committed and kept, by its revision: some of what the journal knows
         self._ready: asyncio.Queue[Found] = asyncio.Queue()
         self._wake = asyncio.Event()
         self._identity: tuple[int, int] | None = None
@@ -146,7 +149,8 @@ class FolderSource:
         """Find what is new and what has settled; why the folder cannot be listed, empty when it can."""
         try:
             await self._acknowledge_again()
-            await self._scan()
+            if not self._is_busy:
+                await self._scan()
             await self._look_at_due()
         except OSError as error:
             self._plan.ask_whole(ALIVE_EVERY)
@@ -159,11 +163,15 @@ class FolderSource:
         return ""
 
     async def _pause(self) -> None:
-        if self._alarms.get("folder"):
-            await self._sleep_until(None)
-        else:
-            settled = self._settle.next_due()
-            await self._sleep_until(self._plan.next() if settled is None else min(self._plan.next(), settled))
+        moments = []
+        if not self._alarms.get("folder"):
+            moments = [self._settle.next_due(), None if self._is_busy else self._plan.next()]
+        await self._sleep_until(min((moment for moment in moments if moment is not None), default=None))
+
+    @property
+    def _is_busy(self) -> bool:
+        """Whether there is enough to do: each scan looks at all that is there, and finds the more the later it is."""
+        return len(self._taking) >= BACKLOG
 
     async def _sleep_until(self, moment: float | None) -> None:
         """Until something happens, at the latest until a moment, and never for long."""
@@ -232,9 +240,14 @@ class FolderSource:
 
     async def _fresh_among(self, files: Sequence[Found]) -> list[Found]:
         """The files that settle already, and those that the journal does not know as they are now."""
-        others = [found for found in files if found.origin not in self._taking and not self._is_stuck(found)]
+        others = [found for found in files if not self._is_in_hand(found)]
         settling = [found for found in others if found.origin in self._settle]
         return settling + await self._unseen([found for found in others if found.origin not in self._settle])
+
+    def _is_in_hand(self, found: Found) -> bool:
+        """Whether it is being taken in, or was."""
+        known = self._known.get(found.origin) == found.look.revision
+        return known or found.origin in self._taking or self._is_stuck(found)
 
     async def _unseen(self, found: Sequence[Found]) -> list[Found]:
         if not found:
@@ -301,17 +314,26 @@ class FolderSource:
     async def _take_group(self, group: list[Found]) -> None:
         keep = self.inbox.after == "keep"
         root = self._scanner.root
-        arrivals = [FileArrival(self.inbox.name, found, root, keep, self._tags(found)) for found in group]
-        pairs = list(zip(group, await self._intake.accept(arrivals), strict=True))
+        with Folders(root) as folders:
+            arrivals = [FileArrival(self.inbox.name, found, root, keep, self._tags(found), folders) for found in group]
+            pairs = list(zip(group, await self._intake.accept(arrivals), strict=True))
         again = [found for found, verdict in pairs if isinstance(verdict, Unsettled)]
-        if not keep:
-            accepted = [found for found, verdict in pairs if isinstance(verdict, Accepted)]
+        accepted = [found for found, verdict in pairs if isinstance(verdict, Accepted)]
+        if keep:
+            self._remember(accepted)
+        else:
             again += await self._acknowledge(accepted)
         for found in again:
             self._taking.discard(found.origin)
             self._notice({os.path.dirname(found.path): False}, 1)
         if refused := [(found.origin, verdict.reason) for found, verdict in pairs if isinstance(verdict, Refused)]:
             await self._report(refused)
+
+    def _remember(self, accepted: Iterable[Found]) -> None:
+        """In a burst a folder is scanned again and again: what was taken in from it is not asked for each time."""
+        if len(self._known) > KNOWN:
+            self._known.clear()
+        self._known.update((found.origin, found.look.revision) for found in accepted)
 
     async def _acknowledge(self, accepted: Sequence[Found]) -> list[Found]:
         """Rid the inbox of committed files; those that were replaced meanwhile, to be looked at again."""
@@ -324,18 +346,20 @@ class FolderSource:
     def _acknowledge_all(self, accepted: Sequence[Found]) -> tuple[list[Found], list[Found], str]:
         replaced, stuck, problem = [], [], ""
         done = self.inbox.done if self.inbox.after == "done" else None
-        for found in accepted:
-            try:
-                if not acknowledge(found, self._scanner.root, done, self._observe):
-                    replaced.append(found)
-                elif self.inbox.marker:
-                    Path(found.path + self.inbox.marker).unlink(missing_ok=True)
-            except OSError as error:
-                stuck.append(found)
-                problem = (
-                    f"{found.origin} is safe in the library, but cannot be taken out of the inbox ({error.strerror}). "
-                    'Give the host\'s user the right to change the folder, or set after = "keep".'
-                )
+        with Folders(self._scanner.root) as folders:
+            for found in accepted:
+                try:
+                    if not acknowledge(found, folders, done, self._observe):
+                        replaced.append(found)
+                    elif self.inbox.marker:
+                        Path(found.path + self.inbox.marker).unlink(missing_ok=True)
+                except OSError as error:
+                    stuck.append(found)
+                    problem = (
+                        f"{found.origin} is safe in the library, but cannot be taken out of the inbox "
+                        f"({error.strerror}). Give the host's user the right to change the folder, or set "
+                        'after = "keep".'
+                    )
         return replaced, stuck, problem
 
     async def _acknowledge_again(self) -> None:

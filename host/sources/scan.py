@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from fnmatch import translate
 from pathlib import Path
+from typing import NamedTuple
 
 from host.config import Inbox
 from host.names import to_text
@@ -30,8 +31,7 @@ def matcher(patterns: Iterable[str]) -> re.Pattern[str]:
 _JUNK = matcher(JUNK)
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(NamedTuple):
     """How a file looks from outside; a file whose look stays the same was not written to."""
 
     size: int
@@ -49,9 +49,12 @@ class Look:
         """What tells this state of the file from its others; a chmod or a rename changes nothing."""
         return f"{self.mtime_ns}.{self.size}.{self.inode}"
 
+    def is_of(self, status: os.stat_result) -> bool:
+        """Whether the file is still the one, with the same revision."""
+        return status.st_mtime_ns == self.mtime_ns and status.st_size == self.size and status.st_ino == self.inode
 
-@dataclass(frozen=True, slots=True)
-class Found:
+
+class Found(NamedTuple):
     """A file in an inbox: its name there as text, its path, and how it looks."""
 
     origin: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 from collections.abc import Callable
 
@@ -29,6 +30,15 @@ GATHER = 0.02  # seconds: a burst becomes one hint for each directory
 OVERFLOW_LOG = logging.getLogger("watchdog.observers.inotify_c")  # the only place where an overflow is told
 
 
+def new_observer(skip: Callable[[int], None]) -> BaseObserver:
+    """An observer; `skip` is told how many notifications are left out, from a thread. Raises OSError."""
+    if not sys.platform.startswith("linux"):
+        return Observer()
+    from host.sources.inotify import FewNotifications  # cannot be imported elsewhere
+
+    return FewNotifications(skip)
+
+
 class Watch(FileSystemEventHandler):
     """Watches one inbox; calls `hint({directory: recursive}, notifications)` from a thread, once for many."""
 
@@ -49,7 +59,7 @@ class Watch(FileSystemEventHandler):
             return ""
         observer: BaseObserver | None = None
         try:
-            observer = Observer()
+            observer = new_observer(self._skipped)
             observer.schedule(self, str(self._inbox.path), recursive=self._inbox.recursive, event_filter=KINDS)
             observer.start()
         except OSError as error:
@@ -91,6 +101,10 @@ class Watch(FileSystemEventHandler):
 
     def _lost_some(self) -> None:
         self._gather(str(self._inbox.path), True)
+
+    def _skipped(self, notifications: int) -> None:
+        with self._lock:
+            self._count += notifications
 
     def _gather(self, directory: str, recursive: bool) -> None:
         with self._lock:

@@ -13,7 +13,7 @@ from host.identify import identify
 from host.intake import Refused, Taken, Unsettled
 from host.library import Library
 from host.sources import files
-from host.sources.files import FileArrival, acknowledge, restore
+from host.sources.files import FileArrival, Folders, acknowledge, restore
 from host.sources.scan import CLAIM, Found, Look
 
 TEXT = b"some words"
@@ -45,7 +45,8 @@ def take(one: Found, inbox: Path, library: Library, *, keep: bool = False, obser
 
 
 def rid(one: Found, inbox: Path, done: Path | None = None, observe=nothing) -> bool:
-    return acknowledge(one, str(inbox), done, observe)
+    with Folders(str(inbox)) as folders:
+        return acknowledge(one, folders, done, observe)
 
 
 def left(folder: Path) -> dict[str, bytes]:

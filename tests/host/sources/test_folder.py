@@ -207,7 +207,7 @@ async def test_what_the_kernels_full_queue_dropped_is_found(desk, monkeypatch):
 
 
 async def test_a_polled_folder_is_looked_at_without_notifications(desk, monkeypatch):
-    monkeypatch.setattr(watch, "Observer", None)  # would fail if it were used
+    monkeypatch.setattr(watch, "new_observer", None)  # would fail if it were used
     async with desk.source(mode="poll", poll_every=0.1) as source:
         await idle(source)
         desk.put("a/b.txt")
@@ -216,10 +216,10 @@ async def test_a_polled_folder_is_looked_at_without_notifications(desk, monkeypa
 
 
 async def test_a_folder_that_the_system_will_not_watch_is_polled_with_an_alarm(desk, monkeypatch):
-    def refuses() -> None:
+    def refuses(skip: Any) -> None:
         raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setattr(watch, "Observer", refuses)
+    monkeypatch.setattr(watch, "new_observer", refuses)
     async with desk.source(poll_every=0.1) as source:
         await idle(source)
         assert "it is polled instead" in source.alarm
@@ -378,7 +378,7 @@ async def test_what_cannot_be_taken_out_is_taken_in_once_and_again_when_it_chang
             await idle(source)
             desk.put("b.txt")
             await took_in(desk, "a.txt", "b.txt")
-            assert desk.journal.commits == commits + 1
+            await until(lambda: desk.journal.commits == commits + 1)
             desk.put("a.txt", "changed")
             await took_in(desk, "a.txt", "a.txt", "b.txt")
             read_only.undo()
@@ -419,7 +419,7 @@ async def test_what_was_refused_is_not_refused_again_until_it_changes(desk):
         desk.put("other.txt")
         await took_in(desk, "other.txt")
         assert desk.refused == {}
-        assert desk.journal.commits == commits + 1
+        await until(lambda: desk.journal.commits == commits + 1)
         (desk.inbox / "empty.txt").chmod(0o600)
         source._notice({str(desk.inbox): False}, 1)
         await until(lambda: "empty.txt" in desk.refused)
@@ -537,7 +537,7 @@ async def test_when_nothing_can_be_stored_everything_stays_and_comes_again(desk,
     for name in names:
         desk.put(name)
     with monkeypatch.context() as patch:
-        patch.setattr(desk.library, "receive", full)
+        patch.setattr(desk.library, "add_bytes", full)
         async with desk.source() as source:
             await until(lambda: "Nothing can be taken in" in source.alarm)
             assert "Make room" in source.alarm
