@@ -19,6 +19,7 @@ from hooks.events import (
 from hooks.hookspecs import API_VERSION, hookimpl, hookspec
 from hooks.model import Context, Device, ModelSpec, Variant
 from hooks.results import (
+    Artifact,
     Caption,
     Color,
     Embedding,
@@ -31,13 +32,17 @@ from hooks.results import (
     Segment,
     SpeakerTurns,
     Thumbnail,
+    Timeline,
+    TimelineFrame,
     Transcript,
     Turn,
+    VideoInfo,
     Word,
 )
 
 __all__ = [
     "API_VERSION",
+    "Artifact",
     "Audio",
     "BadInput",
     "Caption",
@@ -70,10 +75,13 @@ __all__ = [
     "SpeakerTurns",
     "Text",
     "Thumbnail",
+    "Timeline",
+    "TimelineFrame",
     "Transcript",
     "Turn",
     "Variant",
     "Video",
+    "VideoInfo",
     "WireError",
     "Word",
     "hookimpl",

@@ -6,11 +6,21 @@ A result class has a `type` name and a `version`; a change of meaning raises the
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+
+_SUFFIX = re.compile(r"(\.[a-z0-9_-]{1,16}){1,3}")
+
+
+def artifact_suffix(text: str) -> str:
+    """A suffix that a file beside the sidecar may have: one to three extensions, but not the sidecar's own."""
+    if not _SUFFIX.fullmatch(text) or text == ".json":
+        raise ValueError('must be one to three extensions of small letters and digits, as ".contact.jpg"')
+    return text
 
 
 class ResultData(BaseModel):
@@ -125,6 +135,35 @@ class Thumbnail(ResultData):
     width: int
     height: int
     content: bytes = Field(repr=False)
+
+
+class Artifact(ResultData):
+    """A file for people, written beside the sidecar: `suffix` follows the name of what arrived, as ".contact.jpg"."""
+
+    type = "artifact"
+    blob_field = "content"
+    suffix: Annotated[str, AfterValidator(artifact_suffix)]
+    media_type: str
+    content: bytes = Field(repr=False)
+
+
+class VideoInfo(ResultData):
+    """What a film's headers say; width and height in pixels, as a player shows it upright, 0 without pictures.
+
+    `subtitles` are the languages of its written subtitles, "" where one says none; `frames` is how many pictures were
+    taken out of it. `problems` are sentences for people, as of a file that is cut off.
+    """
+
+    type = "video_info"
+    seconds: float
+    width: int
+    height: int
+    frame_rate: float
+    codec: str
+    sound_codec: str
+    subtitles: tuple[str, ...] = ()
+    frames: int = 0
+    problems: tuple[str, ...] = ()
 
 
 class Word(BaseModel):
@@ -250,3 +289,41 @@ def _clock(seconds: float) -> str:
     thousandths = round(seconds * 1000)
     minutes, rest = divmod(thousandths, 60_000)
     return f"{minutes // 60:02}:{minutes % 60:02}:{rest // 1000:02}.{rest % 1000:03}"
+
+
+class TimelineFrame(BaseModel):
+    """A picture of a film: its moment in seconds, the event that it is, and what was found in it.
+
+    `texts` are further findings that are text, by their type, as what is written in it.
+    """
+
+    model_config = ConfigDict(frozen=True)
+    moment: float
+    event: str
+    caption: str = ""
+    labels: tuple[Label, ...] = ()
+    texts: dict[str, str] = Field(default_factory=dict)
+
+
+class Timeline(ResultData):
+    """What is seen and said in a film, each in the order of time, in seconds from its beginning.
+
+    `language` is that of the speech; `subtitles` are the lines of the first written track that is in the film itself.
+    `problems` are sentences for people: what could not be decoded, or which plugin failed where.
+    """
+
+    type = "timeline"
+    seconds: float
+    width: int
+    height: int
+    language: str
+    frames: tuple[TimelineFrame, ...]
+    speech: tuple[Segment, ...] = ()
+    subtitles: tuple[Segment, ...] = ()
+    problems: tuple[str, ...] = ()
+
+    def texts(self) -> dict[str, str]:
+        """What is said, as a transcript's; of a film in which nobody listened, its own subtitles."""
+        lines = self.speech or self.subtitles
+        facts = {"language": self.language, "language_probability": 1.0, "duration": self.seconds}
+        return Transcript.of(lines, **facts).texts() if lines else {}

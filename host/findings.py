@@ -27,7 +27,7 @@ from host.plugin_manager import Plugin, settings_sha256
 from host.queues import Job
 
 ROLE = re.compile(r"[a-z][a-z0-9_-]{0,31}")
-EXTENSIONS = {"image/jpeg": ".jpg", "image/webp": ".webp", "image/png": ".png"}
+EXTENSIONS = {"application/json": ".json", "image/jpeg": ".jpg", "image/webp": ".webp", "image/png": ".png"}
 
 
 @dataclass(slots=True)

@@ -7,15 +7,21 @@ import shutil
 import sys
 from pathlib import Path
 
+from PIL import Image
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from host.app import App, open_app
 from host.config import Mqtt, Overrides, load_config
 from host.errors import HostError
+from host.names import clock, whereabouts
 from host.views import EventView
 from tools.doorbell import NAME, ring
 from tools.drawn_world import Sample, Scene, write_scenes
+from tools.films import Heard, Shot, write_film
+from tools.spoken_world import Espeak, Voice
+from tools.spoken_world.espeak import SpeechUnavailable
 
 FOLDER = Path("demo")
 SEED = 7
@@ -35,6 +41,8 @@ SCENES = (
 )
 BELL = FOLDER / "doorbell"
 BELL_SCENES = (Scene("dog", "brown", "grass"), Scene("cat", "orange", "table"))
+SHOTS = (0, 3, 6, 8, 11)
+SPOKEN = {1.5: "turn on the kitchen light", 12.0: "what is the weather today", 24.0: "open the garden door"}
 SEARCHES = ("a red circle on the left", "a black cat", "a boat in the water", "two birds in the sky")
 console = Console(highlight=False, soft_wrap=True)
 
@@ -48,18 +56,47 @@ async def demonstrate() -> int:
     config = config.model_copy(update={"mqtt": Mqtt(broker="embedded", name="demo")})
     console.print(f"[bold]Drawing {len(SCENES)} pictures into {inbox}/[/] and working them off ...")
     samples = {sample.path.name: sample for sample in write_scenes(inbox, SCENES, seed=SEED)}
+    film = _make_film(inbox, list(samples.values()))
     async with open_app(config) as app, asyncio.TaskGroup() as tasks:
         running = tasks.create_task(app.run(), name="host")
-        await _worked_off(app, len(SCENES), running)
-        views = sorted(await app.results(limit=len(SCENES)), key=lambda view: view.event.name)
-        console.print(_table(views, samples))
-        for text in SEARCHES:
+        await _worked_off(app, len(SCENES) + 1, running)
+        views = sorted(await app.results(limit=len(SCENES) + 1), key=lambda view: view.event.name)
+        console.print(_table([view for view in views if view.event.name in samples], samples))
+        _tell_film(next(view for view in views if view.event.name == film.name))
+        for text in (*SEARCHES, *SPOKEN.values()):
             await _search(app, text, samples)
         await _show_devices(app)
         app.stop()
     failed = sum(bool(view.failures) for view in views)
     _say_where(outbox, data)
     return failed
+
+
+def _make_film(inbox: Path, samples: list[Sample]) -> Path:
+    """A film of some of the pictures, in which something is said where a voice is installed."""
+    film = inbox / "film.mp4"
+    console.print(f"and a film of half a minute, [bold]{film}[/] ...")
+    shots = [Shot(Image.open(samples[number].path).convert("RGB"), 6) for number in SHOTS]
+    partial = film.with_name(".film.mp4")  # hidden, so that the host leaves it alone until it is whole
+    try:
+        espeak, voice = Espeak(), Voice("en-us+m5", speed=150)
+        heard = [Heard(second, espeak.say(text, voice).samples) for second, text in SPOKEN.items()]
+    except SpeechUnavailable as error:
+        console.print(f"[yellow]Nobody speaks in it: {error}[/]")
+        heard = []
+    write_film(partial, shots, heard)
+    return partial.rename(film)
+
+
+def _tell_film(view: EventView) -> None:
+    found = {result.type: result.data for result in view.results}
+    table = Table("moment", "seen", "said", title=f"The timeline of {view.event.name}", title_justify="left")
+    line = found["timeline"]
+    seen = [(frame["moment"], frame["labels"][0]["name"], "") for frame in line["frames"]]
+    said = [(segment["start"], "", segment["text"]) for segment in line["speech"]]
+    for moment, what, text in sorted(seen + said):
+        table.add_row(clock(moment), what, text)
+    console.print(table)
 
 
 async def _worked_off(app: App, count: int, running: asyncio.Task[object]) -> None:
@@ -92,7 +129,8 @@ async def _search(app: App, text: str, samples: dict[str, Sample]) -> None:
     hits = await app.search(text=text, limit=3)
     console.print(f'\n[bold]sensorium search "{text}"[/]')
     for hit in hits:
-        console.print(f"  {hit.score:5.2f}  {hit.origin:<36} [dim]{samples[hit.origin].caption}[/]")
+        what = samples[hit.origin].caption if hit.origin in samples else hit.snippet
+        console.print(f"  {hit.score:5.2f}  {whereabouts(hit.origin, hit.start):<36} [dim]{escape(what)}[/]")
 
 
 async def _show_devices(app: App) -> None:
@@ -107,7 +145,8 @@ async def _show_devices(app: App) -> None:
 
 
 def _say_where(outbox: Path, data: Path) -> None:
-    console.print(f"\nThe answers lie in [bold]{outbox}/[/], a JSON file for each picture;")
+    console.print(f"\nThe answers lie in [bold]{outbox}/[/], a JSON file for each picture; for the film also its")
+    console.print("timeline, subtitles and a contact sheet, [bold]film.mp4.contact.jpg[/];")
     console.print(f"the pictures are safe in [bold]{data / 'library'}/[/], the journal is {data / 'journal.db'}.")
     console.print(f'\nGo on: [bold].venv/bin/sensorium search --data {data} "a yellow star"[/]')
     console.print("or [bold]make run[/], and drop pictures of your own into inbox/; in another terminal")

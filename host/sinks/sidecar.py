@@ -14,13 +14,13 @@ import hashlib
 import itertools
 import os
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from pydantic_core import to_json
 
-from hooks.results import text_files
+from hooks.results import Artifact, artifact_suffix, text_files
 from host.durable import NAME_LIMIT, sync_files, write_atomically
 from host.errors import LibraryError
 from host.handover import put_all, resting_contents
@@ -108,7 +108,7 @@ class SidecarSink:
         for row in rows:
             if not row["superseded"] or row["source"] not in self._folders:  # elsewhere each content has its own name
                 view = views[row["event_id"]]
-                sidecars += [self._write_sidecar(row, view), *self._write_texts(row, view)]
+                sidecars += [self._write_sidecar(row, view), *self._write_files(row, view)]
                 reports += self._set_aside(row, view)
         sync_files(sidecars, self._outbox)
         sync_files(reports, self._failed)
@@ -118,17 +118,21 @@ class SidecarSink:
         body["event"] |= {"source": row["source"], "origin": row["origin"], "name": row["origin"].rsplit("/", 1)[-1]}
         return _write_json(self.path_of(row["source"], row["origin"], row["event_id"]), body)
 
-    def _write_texts(self, row: Row, view: EventView) -> list[Path]:
-        """The text files that results have and the configuration asks for, beside the sidecar."""
+    def _write_files(self, row: Row, view: EventView) -> list[Path]:
+        """What belongs beside the sidecar: the texts of results that are asked for, and the files that plugins made."""
         relative = self._relative(row["source"], row["origin"], row["event_id"])
         written = []
-        for result in view.results if self._texts else ():
-            for suffix, text in _text_files(result).items():
-                if suffix.rpartition(".")[2] in self._texts:
-                    path = _place(self._outbox, relative, suffix)
-                    write_atomically(path, text.encode())
-                    written.append(path)
+        for result in view.results:
+            for suffix, content in (*self._texts_of(result), *_artifact_of(result)):
+                path = _place(self._outbox, relative, suffix)
+                write_atomically(path, content)
+                written.append(path)
         return written
+
+    def _texts_of(self, result: ResultView) -> Iterator[tuple[str, bytes]]:
+        for suffix, text in _text_files(result).items() if self._texts else ():
+            if suffix.rpartition(".")[2] in self._texts:
+                yield suffix, text.encode()
 
     def path_of(self, source: str, origin: str, event_id: str) -> Path:
         """Where the sidecar of an arrival goes: the same relative path, with its extension, and `.json`."""
@@ -176,6 +180,14 @@ def _text_files(result: ResultView) -> dict[str, str]:
     except ValueError as error:  # a plugin of somebody's own, or of another version, wrote what the type does not allow
         log.warning("a result has no text files", plugin=result.plugin, type=result.type, reason=str(error)[:300])
         return {}
+
+
+def _artifact_of(result: ResultView) -> Iterator[tuple[str, bytes]]:
+    """The file of an artifact and what follows the name; nothing where that is odd, or the library has it no more."""
+    data = result.data if isinstance(result.data, dict) and result.type == Artifact.type else {}
+    with contextlib.suppress(ValueError, FileNotFoundError):
+        if result.artifact:
+            yield artifact_suffix(str(data.get("suffix", ""))), Path(result.artifact).read_bytes()
 
 
 def _error_report(view: EventView, row: Row) -> dict[str, Any]:

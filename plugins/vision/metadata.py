@@ -107,15 +107,10 @@ def is_close(one: RGB, other: RGB) -> bool:
 
 
 def perceptual_hash(pixels: Pixels) -> str:
-    """64 bits in hex: lowest 8 x 8 frequencies of a 32 x 32 grey copy, each above their median or not.
-
-    Near copies differ in few bits (Hamming distance). Source: C. Zauner, Implementation and Benchmarking of
-    Perceptual Image Hash Functions, 2010, section 3.2.1 (pHash, DCT based).
-    """
+    """64 bits in hex, of which near copies differ in few."""
     import numpy as np
 
-    grey = np.asarray(pixels.convert("L").resize((32, 32)), dtype=np.float64)
-    angles = np.pi * (2 * np.arange(32) + 1) * np.arange(8)[:, None] / 64
-    frequencies = np.cos(angles) @ grey @ np.cos(angles).T  # DCT-II without its scale, which the median takes out
-    bits = (frequencies > np.median(frequencies)).ravel()
-    return np.packbits(bits).tobytes().hex()
+    from plugins.vision.hashes import SIDE, bits_of
+
+    grey = np.asarray(pixels.convert("L").resize((SIDE, SIDE)), dtype=np.float64)
+    return np.packbits(bits_of(grey)).tobytes().hex()

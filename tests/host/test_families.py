@@ -15,8 +15,8 @@ from host.journal import Journal, Statement
 from host.views import EventView
 from tests.host.families import GATHERER, READER, SPLITTER
 from tests.host.journal_rows import Row, event
-from tests.host.working_host import OFF, Place
-from tests.plugin_kit import install_plugin
+from tests.host.working_host import Place
+from tests.plugin_kit import BUILT_IN_OFF, install_plugin
 
 LINES = "0,one,x\n1.5,three,x\n12,eleven,x\n"
 
@@ -161,7 +161,7 @@ async def family(app: App) -> list[EventView]:
 async def test_what_is_made_of_made_files_ends_somewhere(place):
     for number in range(5):
         install_plugin(place.site, f"doubler{number}", DOUBLER.replace("!", str(number)))
-    place.settings = {"plugins": {"clip": OFF, "metadata": OFF, "gatherer": OFF}}
+    place.settings = {"plugins": {**BUILT_IN_OFF, "gatherer": {"enabled": False}}}
     async with place.running() as app:
         await submit(app, place.file("a.txt", "x"))
         await worked_off(app)

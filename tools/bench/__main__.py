@@ -29,6 +29,7 @@ BENCHMARKS = {
     "mqtt_intake": ("mqtt", "mqtt_intake"),
     "mqtt_requests": ("mqtt_requests", "mqtt_requests"),
     "text_search": ("text_search", "text_search"),
+    "films": ("films", "films"),
 }
 
 
