@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ import pytest
 from host.errors import JournalError
 from host.journal import Journal, Statement
 from host.leasing.history import CLEAN_ROWS, DAY, History
-from host.leasing.leases import Leases, LoadError
+from host.leasing.leases import Leases, LoadError, Transition
 from tests.host.journal_rows import event
 from tests.host.leasing.test_leases import DEVICES, GPU, Clock, Recorder, spec
 
@@ -284,3 +286,61 @@ async def test_an_old_backlog_is_deleted_in_parts(journal, rows):
         assert await now.rows("work_spans", "count(*)") == [(10,)]
         now.history.clean()
         assert await now.rows("work_spans", "count(*)") == [(0,)]
+
+
+# -- whatever happens --------------------------------------------------------------------------------------------------
+
+
+async def live_through(now: Told, seed: int, steps: int = 150) -> None:
+    """Work, failures, deaths, evictions, withdrawals and waiting, as the seed wants them."""
+    rng, names = random.Random(seed), list(now.leases.slots)
+
+    def chance() -> object:
+        now.clock.now += rng.random()
+        if rng.random() < 0.1:
+            raise LoadError(rng.random() * 20)
+        return None
+
+    for name in names:
+        now.effects.answer(f"load {name}", *[chance] * steps)
+        now.effects.answer(f"run {name}", *[lambda: rng.random() > 0.1] * steps)
+    for _ in range(steps):
+        name = rng.choice(names)
+        match rng.randrange(6):
+            case 0 | 1 | 2:
+                now.leases.demand(name, rng.randrange(3), rng.randrange(10) == 0, 0.0)
+            case 3:
+                now.leases.dismiss(name) if rng.random() < 0.5 else now.leases.lost(name)
+            case 4 if rng.random() < 0.3:
+                now.leases.withdraw("gpu0", "a game")
+            case _:
+                now.leases.restore("gpu0")
+        await now.later(rng.choice([0.0, 0.5, 3.0, 40.0]))
+    now.leases.restore("gpu0")
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_the_history_is_what_happened(journal, seed):
+    specs = {"a": spec(700), "b": spec(600, keep_alive=5), "c": spec(500, "gpu"), "d": spec(600, "auto", keep_alive=30)}
+    seen: list[Transition] = []
+    async with told(journal, **specs) as now:
+        tell = now.leases.on_transition
+        now.leases.on_transition = lambda moved: (seen.append(moved), tell(moved))
+        await live_through(now, seed)
+        fences = [moved.fence for moved in seen if moved.after == "loading"]
+    stays = await now.rows("residencies", "fence", "loading", "loaded", "leaving", "gone", "reason")
+    assert [stay[0] for stay in stays] == sorted(fences)
+    assert len(stays) > 3
+    for _, *times, reason in stays:
+        reached = [moment for moment in times if moment is not None]
+        assert reached == sorted(reached)
+        assert times[-1] is not None
+        assert reason
+    leases = await now.rows("leases", "fence", "device", "plugin", "granted", "released", "reason")
+    assert {lease[0] for lease in leases} == {moved.fence for moved in seen if moved.fence}
+    for device in ("cpu", "gpu0"):
+        here = [lease for lease in leases if lease[1] == device]
+        assert all(granted <= released for _, _, _, granted, released, _ in here)
+        assert all(before[4] <= after[3] for before, after in pairwise(here)), "never two holders on a device"
+    batches = sum(moved.before == "busy" for moved in seen)
+    assert sum(row[0] for row in await now.rows("work_spans", "batches")) == batches
