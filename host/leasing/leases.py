@@ -268,7 +268,7 @@ class Leases:
         return self._slots[model].climb()
 
     def close(self) -> None:
-        """Finish what runs, give up what loads, unload everything; `run` then ends."""
+        """Finish what runs, give up what loads, unload everything; `run` then ends, also when it has not begun yet."""
         self._closing = True
         for slot in self._slots.values():
             if slot.loading is not None:
@@ -282,7 +282,7 @@ class Leases:
 
         `last_fence` is the highest fencing number that was ever given out.
         """
-        self._effects, self._closing = effects, False
+        self._effects = effects
         self._fence = max(self._fence, last_fence)
         for ground in self._grounds.values():
             ground.lanes = {priority: Lane(served_at=self._clock()) for priority in PRIORITIES}
@@ -292,7 +292,7 @@ class Leases:
                     self._changed.clear()
                     await self._wait(self._act())
         finally:
-            self._tasks = None
+            self._tasks, self._closing = None, False
             for name, slot in self._slots.items():
                 if slot.state != "unloaded":  # only when it was cancelled, or something broke
                     self._gone(name, slot, "the host ended")

@@ -140,6 +140,12 @@ class Workers:
     fences: dict[str, int] = field(default_factory=dict)  # the last one on each device
     doomed: Callable[[str], bool] = lambda effect: False  # whether the next effect of this kind goes wrong
 
+    on_await: Callable[[], None] = lambda: None  # told before each wait of an effect
+
+    async def sleep(self, seconds: float) -> None:
+        self.on_await()
+        await asyncio.sleep(seconds)
+
     def chance(self, share: float, effect: str) -> bool:
         return self.doomed(effect) or self.rng.random() < share
 
@@ -164,7 +170,7 @@ class Workers:
         self.holding[model] = (device.name, self.leases.slots[model].memory_mb)
         self._within_budget(device)
         try:
-            await asyncio.sleep(self.rng.random() * 5)
+            await self.sleep(self.rng.random() * 5)
             failed = self.chance(self.faults.load_fails, "load")
             full = self.chance(self.faults.load_out_of_memory, "load out of memory")
             if failed or full:
@@ -189,7 +195,7 @@ class Workers:
         queue = self.queues[model][priority]
         jobs, queue[:] = queue[: slot.spec.batch], queue[slot.spec.batch :]
         try:
-            await asyncio.sleep(0.01 + self.rng.random() * 2)
+            await self.sleep(0.01 + self.rng.random() * 2)
             return await self._finish(model, jobs, queue, slot.rung)
         except asyncio.CancelledError:
             self.holding.pop(model, None)
@@ -227,10 +233,10 @@ class Workers:
     async def _end(self, model: str) -> None:
         """The process exits, maybe slowly, and its memory comes back, maybe late."""
         if self.chance(self.faults.slow_exit, "exit"):
-            await asyncio.sleep(self.rng.random() * 20)
+            await self.sleep(self.rng.random() * 20)
         if self.chance(self.faults.late_memory, "memory"):
-            await asyncio.sleep(self.rng.random() * 5)
-        await asyncio.sleep(0)
+            await self.sleep(self.rng.random() * 5)
+        await self.sleep(0)
         self.holding.pop(model, None)
 
     async def refuse(self, model: str, reason: str) -> None:
@@ -289,13 +295,22 @@ class SimulatedHost:
 
     async def stop(self, *, hard: bool) -> None:
         """End as a host does, or by cancellation at whatever await it is; afterwards nothing is held."""
-        assert self._running is not None
         await self.check()
+        self.end(hard=hard)
+        await self.ended()
+
+    def end(self, *, hard: bool) -> None:
+        """Have it end: as a host does, or by cancellation."""
+        assert self._running is not None
         if hard:
             self.workers.holding.clear()  # whoever cancels it kills its workers as well
             self._running.cancel()
         else:
             self.leases.close()
+
+    async def ended(self) -> None:
+        """Wait for its end, after which nothing is held."""
+        assert self._running is not None
         await asyncio.wait([self._running])
         if not self._running.cancelled() and (error := self._running.exception()):
             raise error

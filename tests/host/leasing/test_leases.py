@@ -608,6 +608,15 @@ async def test_a_worker_that_does_not_end_holds_its_device_but_not_the_end_of_th
     assert leases.turn_on("cpu") is None
 
 
+async def test_close_before_it_has_begun_to_run_is_not_forgotten():
+    leases = Leases(DEVICES, Clock())
+    leases.add("a", spec())
+    running = asyncio.create_task(leases.run(Recorder()))
+    leases.close()
+    await asyncio.wait_for(running, 5)
+    assert leases.slots["a"].state == "unloaded"
+
+
 async def test_pinned_models_leave_with_the_host():
     async with scene(a=spec(pin=True)) as now:
         await now.wants("a", jobs=1)

@@ -73,3 +73,41 @@ def test_a_long_life_of_faults_breaks_no_invariant_and_leaves_nothing_undone():
         except Exception as error:
             raise AssertionError(f"seed {seed}, after {transitions} transitions: {error!r}") from error
         seed += 1
+
+
+async def cut_short(seed: int, at: int, *, hard: bool) -> bool:
+    """A host that ends at the so-manieth wait of an effect, and starts again; False when there are not so many."""
+    rng = random.Random(seed)
+    host = SimulatedHost([CPU, *GPUS[:2]], {f"m{number}": some_spec(rng, f"m{number}") for number in range(5)}, rng)
+    host.workers.faults = Faults(0.1, 0.1, 0.1, 0.1, 0.3, 0.3)
+    left = at
+
+    def count() -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            host.end(hard=hard)
+
+    host.workers.on_await = count
+    host.start()
+    for name in host.leases.slots:
+        host.workers.arrive(name, rng.choice(PRIORITIES), [Job(rng.choice([0, 0, 2])) for _ in range(9)])
+    for _ in range(200):
+        await asyncio.sleep(5)
+        if left <= 0:
+            await host.ended()
+            host.start()
+            break
+    await host.drain()
+    await host.stop(hard=False)
+    return left <= 0
+
+
+@pytest.mark.usefixtures("checked")
+@pytest.mark.parametrize("seed", [7, 8, 9])
+@pytest.mark.parametrize("hard", [True, False], ids=["cancelled", "closed"])
+def test_cut_short_at_every_single_wait_nothing_is_held_and_everything_is_done_after_a_restart(hard, seed):
+    at = 1
+    while simulate(lambda at=at: cut_short(seed, at, hard=hard)):  # type: ignore[misc]
+        at += 1
+    assert at > 20
