@@ -17,7 +17,7 @@ from hooks.model import Device, Variant
 from hooks.wire import Message
 from host import dispatcher as dispatching
 from host.config import Jobs
-from host.dispatcher import Dispatcher
+from host.dispatcher import Dispatcher, Progress
 from host.errors import JournalError, WorkFailed
 from host.families import Families
 from host.identify import identify
@@ -297,7 +297,7 @@ async def test_progress_is_known_while_a_batch_runs_and_forgotten_afterwards(des
     desk["clip"].run = run
     await desk.arrive("a")
     await desk.done()
-    assert (seen, desk.dispatcher.progress) == ({("clip", "a"): 0.5}, {})
+    assert (seen, desk.dispatcher.progress) == ({("clip", "a"): Progress(0.5, "")}, {})
 
 
 # -- what goes wrong with a batch ------------------------------------------------------------------------------------
