@@ -191,6 +191,9 @@ def progress_line(found: Status) -> Text:
     alarms = [(f"{inbox.name}: {inbox.alarm}", "bold red") for inbox in found.inboxes if inbox.alarm]
     if found.mqtt is not None and found.mqtt.alarm:
         alarms.append((f"MQTT: {found.mqtt.alarm}", "bold red"))
+    withdrawn = [
+        (f"{device.name} withdrawn ({device.withdrawn})", "yellow") for device in found.devices if device.withdrawn
+    ]
     idle = not (arriving or found.queued or busy or found.owed)
     pieces: list[Piece] = [
         (f"paused ({found.pause_reason})", "bold yellow")
@@ -203,6 +206,7 @@ def progress_line(found: Status) -> Text:
         f"{done} done",
         *([(f"{found.failed} failed", "red")] if found.failed else []),
         *busy,
+        *withdrawn,
         *alarms,
     ]
     line = joined(pieces, " · ")

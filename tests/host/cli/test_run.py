@@ -318,6 +318,10 @@ async def test_the_line_says_what_is_going_on():
     assert progress_line(await service.status()).plain == "working · 1 queued · 1 done · 1 failed"
     service.events.clear()
     assert progress_line(await service.status()).plain == "watching · 0 done"
+    service.withdrawn = "quiet hours until 18:00"
+    expected = "watching · 0 done · cpu withdrawn (quiet hours until 18:00)"
+    assert progress_line(await service.status()).plain == expected
+    service.withdrawn = ""
     service.paused, service.alarm = True, "gone"
     assert progress_line(await service.status()).plain == "paused (`sensorium pause`) · 0 done · inbox: gone"
     service.mqtt = MqttView(broker="mqtt://b:1883", embedded=False, state="away", alarm="It is away.")
