@@ -65,7 +65,10 @@ class Refused(MqttProblem):
 
 
 class Message(NamedTuple):
-    """A message as it came. `mid` is the connection's number for it, 0 with QoS 0; `properties` are MQTT 5's."""
+    """A message as it came. `mid` is the connection's number for it, 0 with QoS 0; `properties` are MQTT 5's.
+
+    `left_out` is how many bytes its payload had, when those were more than the connection takes: then it is empty.
+    """
 
     topic: str
     payload: bytes
@@ -76,6 +79,7 @@ class Message(NamedTuple):
     received: float
     properties: Properties | None
     connection: Connection
+    left_out: int = 0
 
     def acknowledge(self) -> None:
         """Tell the broker that the message is safe; without effect when its connection has ended."""
@@ -98,7 +102,8 @@ class Connection(aiomqtt.Client):
     """One connection, from `async with` to its end.
 
     `name` is the client's identifier; with `keep_session` the broker keeps subscriptions and messages for it while it
-    is away. `window` is how many unacknowledged messages the broker may have under way (MQTT 5).
+    is away. `window` is how many unacknowledged messages the broker may have under way (MQTT 5). Of a message with more
+    than `largest` bytes the payload is not kept: a stream of such messages takes no memory.
     """
 
     def __init__(
@@ -108,6 +113,7 @@ class Connection(aiomqtt.Client):
         *,
         keep_session: bool = False,
         window: int = 1000,
+        largest: int = 2**28,
         will: aiomqtt.Will | None = None,
         address: Address | None = None,
     ) -> None:
@@ -138,6 +144,7 @@ class Connection(aiomqtt.Client):
         self.session_present = False
         self.is_open = False
         self._arrived: list[Message] = []
+        self._largest = largest
         self._window = window
         self._held = self._held_bytes = 0
         self._reading = True
@@ -250,7 +257,9 @@ class Connection(aiomqtt.Client):
 
     def _note(self, packet: Packet) -> None:
         topic, payload, qos, retain, duplicate, mid, properties = read_publish(packet, self.is_modern)
-        message = Message(topic, payload, qos, retain, duplicate, mid, time.time(), properties, self)
+        left_out = len(payload) if len(payload) > self._largest else 0
+        content = b"" if left_out else payload
+        message = Message(topic, content, qos, retain, duplicate, mid, time.time(), properties, self, left_out)
         self._arrived.append(message)
         self._held += 1
         self._held_bytes += len(message.payload)

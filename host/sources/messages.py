@@ -27,6 +27,11 @@ ENVELOPE_KEYS = {"media", "type", "meta"}
 EXAMPLE = '{"media": BASE64, "type": "image/jpeg", "meta": {}}'
 
 
+def payload_limit(subscription: Subscription, limit: int) -> int:
+    """Bytes that a payload may have whose content may have `limit` bytes."""
+    return int(limit * ENVELOPE_SHARE) if subscription.envelope else limit
+
+
 class Unreadable(Exception):
     """A message that has no content that can be taken in; the text says why."""
 
@@ -77,9 +82,10 @@ class MessageArrival:
         expires = self.message.expires
         if expires is not None and time.time() >= expires:
             raise Unreadable("It expired before it was taken in. Give it a longer message expiry.")
-        limit = int(self.limit * ENVELOPE_SHARE) if self.subscription.envelope else self.limit
-        if len(self.message.payload) > limit:
-            raise _too_large(len(self.message.payload), limit)
+        limit = payload_limit(self.subscription, self.limit)
+        size = self.message.left_out or len(self.message.payload)
+        if size > limit:
+            raise _too_large(size, limit)
 
     def _unpacked(self) -> tuple[bytes, str, Any]:
         """The content, a name for it whose extension helps to tell kinds of text apart, and what was said of it."""

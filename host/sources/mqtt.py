@@ -30,7 +30,7 @@ from host.log import get_logger
 from host.mqtt.client import Connection, Message, acknowledge, stay_connected
 from host.mqtt.link import Link
 from host.names import to_text
-from host.sources.messages import SOURCE, MessageArrival
+from host.sources.messages import SOURCE, MessageArrival, payload_limit
 from host.topics import TopicPattern
 
 GROUP = 500  # messages that are taken in together
@@ -91,7 +91,11 @@ class MqttSource:
 
     def _connect(self) -> Connection:
         name, window = self.client_id, self.settings.window
-        return Connection(self.settings, name, keep_session=True, window=window, address=self._address())
+        limits = [payload_limit(one, one.max_size_mb * 2**20) for one in self.settings.subscribe]
+        largest = max(limits, default=0)
+        return Connection(
+            self.settings, name, keep_session=True, window=window, largest=largest, address=self._address()
+        )
 
     def _on_state(self, problem: str) -> None:
         if not problem:

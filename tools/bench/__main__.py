@@ -28,6 +28,7 @@ BENCHMARKS = {
     "consuming": ("intake", "consuming"),
     "mqtt_intake": ("mqtt", "mqtt_intake"),
     "mqtt_requests": ("mqtt_requests", "mqtt_requests"),
+    "mqtt_oversize": ("mqtt_oversize", "mqtt_oversize"),
     "text_search": ("text_search", "text_search"),
     "films": ("films", "films"),
 }

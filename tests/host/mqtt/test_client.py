@@ -97,6 +97,17 @@ async def test_a_large_message_comes_whole(broker):
         assert (await take(reader, 1))[0].payload == content
 
 
+async def test_of_what_is_larger_than_anybody_takes_only_the_size_is_kept(broker):
+    one = settings(broker)
+    async with Connection(one, "reader", largest=1000) as reader, Connection(one, "writer") as writer:
+        await reader.listen("a")
+        await writer.send("a", bytes(1001))
+        await writer.send("a", bytes(1000))
+        large, small = await take(reader, 2)
+        assert (large.payload, large.left_out) == (b"", 1001)
+        assert (small.payload, small.left_out) == (bytes(1000), 0)
+
+
 async def test_more_than_the_broker_takes_is_refused_before_it_is_sent(tmp_path):
     with mosquitto(tmp_path / "broker", "allow_anonymous true\nmax_packet_size 5000") as broker:
         async with Connection(settings(broker), "writer") as writer:
