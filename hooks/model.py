@@ -43,7 +43,8 @@ class ModelSpec(BaseModel):
     by the host in what `load` gets, None for the model itself.
     `time_limit`, `load_time_limit`: seconds for one batch, and for loading, before the worker is killed; the batch's
     begin anew with each step forward that `Context.progress` tells of.
-    `files`: the model's files, for provenance. `python`: another interpreter for the worker, when dependencies clash.
+    `files`: the model's files, for provenance. `imports`: modules that a warm spare imports before there is work.
+    `python`: another interpreter for the worker, when dependencies clash.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -62,6 +63,7 @@ class ModelSpec(BaseModel):
     time_limit: float = Field(default=300.0, gt=0)
     load_time_limit: float = Field(default=600.0, gt=0)
     files: tuple[Path, ...] = ()
+    imports: tuple[str, ...] = ()
     python: Path | None = None
 
     @field_validator("variants")
@@ -79,7 +81,10 @@ class ModelSpec(BaseModel):
 
 
 class Device(BaseModel):
-    """Where a model computes: `torch` is the name that PyTorch-like libraries take; `threads` are for CPU work."""
+    """Where a model computes: `torch` is the name that PyTorch-like libraries take; `threads` are for CPU work.
+
+    A worker sees its own GPU alone, so that there `index` is 0. `uuid` is the driver's name for a GPU.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -88,6 +93,7 @@ class Device(BaseModel):
     memory_mb: int
     index: int = 0
     threads: int = 1
+    uuid: str = ""
 
     @property
     def torch(self) -> str:

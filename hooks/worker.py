@@ -4,6 +4,7 @@ It answers one request at a time, in order, and exits when the host says so or g
 unloaded, because libraries do not give all memory back otherwise.
 
     request                     answers
+    warm   module, imports      warm | error
     load   module, spec …       loaded | error
     run    hook, events         result | failure | derived | progress …, then done | error
     query  texts                result …, then done | error
@@ -116,7 +117,7 @@ class Worker:
 
     def serve(self) -> None:
         """Answer requests until `unload` or until the host is gone."""
-        handlers = {"load": self._load, "run": self._run, "query": self._query}
+        handlers = {"warm": self._warm, "load": self._load, "run": self._run, "query": self._query}
         while (request := self._peer.receive()).op != "unload":
             handler = handlers.get(request.op)
             if handler is None:
@@ -127,6 +128,13 @@ class Worker:
                 self._peer.send(error_body(error, self._plugin), now=True)
         if "model" in self._arguments:
             self._manager.hook.unload(model=self._arguments["model"])
+
+    def _warm(self, request: Message) -> None:
+        body = request.body
+        self._plugin = body["plugin"]
+        for module in (body["module"].partition(":")[0], *body["imports"]):
+            importlib.import_module(module)
+        self._peer.send({"op": "warm", "memory_mb": peak_memory_mb()}, now=True)
 
     def _load(self, request: Message) -> None:
         started = time.monotonic()

@@ -23,13 +23,15 @@ from typing import TYPE_CHECKING
 from hooks.errors import SensoriumError
 from host.config import Address, Config, Inbox, check_plugin_settings
 from host.control import ControlServer
+from host.crew import Crew
 from host.dispatcher import Dispatcher
 from host.errors import JournalError
 from host.families import Families
 from host.intake import Accepted, Intake, Refused, Unsettled
 from host.journal import Journal, open_journal
-from host.leasing.devices import find_devices
+from host.leasing.devices import find_gauges
 from host.leasing.history import History
+from host.leasing.learned import Learned
 from host.leasing.leases import Leases
 from host.leasing.yielding import Yielding
 from host.library import Library
@@ -39,6 +41,7 @@ from host.names import from_text, to_text
 from host.overview import mqtt_view
 from host.plugin_manager import PluginRegistry, find_plugins
 from host.questions import Questions
+from host.remains import Register
 from host.routes import Routes
 from host.search import Search
 from host.sinks.sidecar import SidecarSink
@@ -85,14 +88,17 @@ class App(Questions):
     ) -> None:
         self._observe = observe
         self._writer = writer
-        leases = Leases(find_devices(config.devices))
-        models = {name: plugin.spec.name for name, plugin in registry.usable.items()}
+        gauges, data = find_gauges(config.devices), config.paths.data
+        devices, plugins = [gauge.device for gauge in gauges], list(registry.usable.values())
+        leases = Leases(devices)
+        models = {plugin.name: plugin.spec.name for plugin in plugins}
         history = None if read_only else History(journal, leases, models, config.devices.history_days)
+        self.learned = Learned(journal, leases.costs, plugins, devices)
+        crew = Crew(gauges, Register(None if read_only else data / "workers"), f"data in {data}", leases.limit)
         background = {name for name in registry.usable if config.plugin_use(name).priority == "background"}
         routes = Routes(config.routes, registry.hooks_of_plugins(), background)
         families = Families(journal, library, routes, registry.identify, observe)
-        plugins = registry.usable.values()
-        dispatcher = Dispatcher(plugins, journal, library, leases, families, config.jobs, scratch, observe)
+        dispatcher = Dispatcher(plugins, journal, library, leases, families, crew, config.jobs, scratch, observe)
         self.intake = Intake(journal, library, routes, registry.identify, observe)
         folders = folders_of(config.inboxes)
         self.sidecars = SidecarSink(
@@ -116,7 +122,7 @@ class App(Questions):
             dispatcher,
             leases,
             history,
-            Yielding(leases, config.quiet_hours, config.devices, lambda gpu: None),
+            Yielding(leases, config.quiet_hours, config.devices, crew.others_mb),
             sources,
             read_only=read_only,
         )
@@ -230,6 +236,7 @@ class App(Questions):
         What breaks in the background ends the block, and comes out as the one error that it is.
         """
         self._workers_up = True
+        await self.dispatcher.crew.clear()
         try:
             with one_error():
                 async with asyncio.TaskGroup() as tasks, self._background(tasks):
@@ -243,10 +250,16 @@ class App(Questions):
         helpers = [
             tasks.create_task(self.dispatcher.run(), name="dispatcher"),
             tasks.create_task(_outlived_by(self._writer), name="journal-watch"),
+            tasks.create_task(self.dispatcher.crew.watch(), name="memory"),
         ]
         if not self.read_only:
             helpers.append(tasks.create_task(self.sidecars.run(), name="sidecars"))
+            helpers.append(tasks.create_task(self.learned.run(), name="learned"))
             await self._open_publisher()
+        spares = None
+        if self.running_pid is not None:
+            keeping = self.dispatcher.crew.spares.run(self.dispatcher.wishes, self._room_for_spares)
+            spares = tasks.create_task(keeping, name="spares")
         if self.publisher is not None and self.running_pid is not None:
             helpers.append(tasks.create_task(self._when_served(self.publisher.run), name="publisher"))
         last_fence = 0
@@ -259,14 +272,22 @@ class App(Questions):
             yield
         finally:
             self.leases.close()
+            if spares is not None:
+                spares.cancel()
             await leases
             await self.dispatcher.settle()
             if self.history is not None:
                 await self.history.settle()
             if not self.read_only:
+                await self.learned.flush()
                 await self._delivered()
             for task in helpers:
                 task.cancel()
+
+    def _room_for_spares(self) -> float:
+        """What the resident models leave of the CPU's budget, in MB."""
+        there = [slot for slot in self.leases.slots.values() if slot.device.kind == "cpu" and slot.state != "unloaded"]
+        return self.dispatcher.crew.occupancies["cpu"].limit_mb - sum(slot.memory_mb for slot in there)
 
     async def _open_publisher(self) -> None:
         """Have outcomes owed to the broker, or, when there is none any more, forget what was owed."""
@@ -412,6 +433,7 @@ async def open_app(
             else:
                 library.prepare()
             app = App(config, journal, library, registry, observe, writer=writer, scratch=scratch, read_only=read_only)
+            await app.learned.recall()
             try:
                 yield app
             finally:

@@ -25,6 +25,7 @@ from hooks.events import FINISH, HOOK_OF_KIND
 from hooks.model import Device, ModelSpec
 from hooks.wire import Message
 from host.config import Jobs
+from host.crew import Crew
 from host.errors import WorkFailed
 from host.families import Families, family_of, family_payload
 from host.findings import Finding, Made, Outcome, finding_of, made_of, model_fingerprint, provenance_of
@@ -38,10 +39,12 @@ from host.log import get_logger
 from host.names import whole
 from host.plugin_manager import Plugin
 from host.queues import Job, JobQueue, Queues, Request
+from host.spares import Wish
 from host.steps import Observe
 from host.workers import Launch, Worker, WorkerFailed
 
 HOPELESS = frozenset({"bad_input", "unavailable", "invalid_plugin"})  # trying again cannot help
+IN_USE_RETRY = 2.0  # seconds until a GPU that another host works on is asked for again
 COMMITS_AHEAD = 2  # batches that may wait for their commit while the next one runs
 ASKED_LATELY = 2.0  # seconds for which a request makes batches shorter: whoever asks next waits for the end of one
 SHORTER = 4
@@ -69,6 +72,7 @@ class Dispatcher:
         library: Library,
         leases: Leases,
         families: Families,
+        crew: Crew,
         jobs: Jobs,
         scratch: Path,
         observe: Observe = lambda step: None,
@@ -77,6 +81,7 @@ class Dispatcher:
         self._journal = journal
         self._library = library
         self._leases = leases
+        self.crew = crew
         self._attempts = jobs.attempts
         self._scratch = scratch
         self._observe = observe
@@ -157,13 +162,11 @@ class Dispatcher:
         """End all workers now; what they were doing counts as not begun."""
         self._killed = True
         self.ledger.close()
-        for worker in self._workers.values():
-            worker.kill_soon()
+        self.crew.kill_soon()
 
     async def end(self) -> None:
         """Whatever happened: no worker is left, and nobody waits for an answer."""
-        for worker in self._workers.values():
-            await worker.kill()
+        await self.crew.close()
         self._workers.clear()
         for queue in self._queues.values():
             while queue.urgent:
@@ -192,17 +195,28 @@ class Dispatcher:
         return self._workers[model].pid if model in self._workers else 0
 
     def peak_mb(self, model: str) -> float | None:
-        worker = self._workers.get(model)
-        return worker.memory_mb if worker and worker.launch.device.kind != "gpu" else None
+        return self.crew.peak_mb(self._workers[model]) if model in self._workers else None
+
+    def wishes(self) -> list[Wish]:
+        """The warm spares that are wished for now."""
+        slots = {name: self._leases.slots[name] for name, plugin in self._plugins.items() if plugin.warm_spare}
+        return [
+            Wish(self._launch(name, slot.device, slot.spec), slot.memory_mb)
+            for name, slot in slots.items()
+            if slot.state == "unloaded" and self._plugins[name].has_model
+        ]
+
+    def _launch(self, model: str, device: Device, spec: ModelSpec) -> Launch:
+        plugin = self._plugins[model]
+        return Launch(model, plugin.module, spec, device, plugin.settings_for(spec.variant), self._scratch / model)
 
     async def load(self, model: str, device: Device, spec: ModelSpec) -> None:
         plugin = self._plugins[model]
-        launch = Launch(model, plugin.module, spec, device, plugin.settings_for(spec.variant), self._scratch / model)
-        worker = self._workers[model] = Worker(launch, on_exit=partial(self._leases.lost, model))
         hashing = asyncio.create_task(model_fingerprint(spec.files, self._journal), name=f"hash-{model}")
         try:
-            await worker.start()
-            await worker.load()
+            worker = await self.crew.begin(self._launch(model, device, spec), partial(self._leases.lost, model))
+            self._workers[model] = worker
+            await self.crew.load(worker)
             self._provenance[model] = provenance_of(plugin, spec, await hashing, device.name)
         except BaseException as error:
             hashing.cancel()
@@ -215,6 +229,7 @@ class Dispatcher:
         queue, worker = self._queues[model], self._workers[model]
         alive = True
         await self._room_to_commit(queue)
+        self.crew.worked()
         try:
             if queue.urgent and (priority == "interactive" or self._commits_wait()):
                 await self._answer(worker, queue.urgent.popleft())
@@ -246,7 +261,7 @@ class Dispatcher:
     async def unload(self, model: str) -> None:
         worker = self._workers.pop(model, None)
         if worker is not None:
-            await worker.stop()
+            await self.crew.end(worker)
 
     async def refuse(self, model: str, reason: str) -> None:
         await self._fail_all(model, error_facts("never_fits", self._with_ladder(model, reason), TOO_LARGE))
@@ -254,7 +269,7 @@ class Dispatcher:
     async def _discard(self, model: str) -> None:
         worker = self._workers.pop(model, None)
         if worker is not None:
-            await worker.kill()
+            await self.crew.end(worker, kill=True)
 
     # -- a batch, a request ------------------------------------------------------------------------------------------
 
@@ -379,6 +394,8 @@ class Dispatcher:
         """Try again later, or fail everything that waits for the model, when trying again cannot help."""
         failed = error if isinstance(error, WorkerFailed) else _not_started(model, error)
         log.warning("model not loaded", model=model, code=failed.code, reason=failed.message)
+        if failed.code == "in_use":
+            return LoadError(IN_USE_RETRY)
         if self._killed or (failed.code == "out_of_memory" and self._relieved(model)):
             return LoadError(0.0)
         misses = self._misses[model] = self._misses.get(model, 0) + 1

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hooks import API_VERSION
 from host.config import Mqtt
+from host.crew import Crew
 from host.dispatcher import Dispatcher
 from host.leasing.leases import Leases
 from host.leasing.slots import Slot
@@ -70,8 +71,8 @@ def queue_views(counts: Counts, registry: PluginRegistry, dispatcher: Dispatcher
     return views
 
 
-def device_views(leases: Leases) -> list[DeviceView]:
-    """The devices, with who holds them and what is resident."""
+def device_views(leases: Leases, crew: Crew) -> list[DeviceView]:
+    """The devices, with who holds them, what is resident, and what others do there."""
     views = []
     for device in leases.devices:
         turn = leases.turn_on(device.name)
@@ -87,6 +88,8 @@ def device_views(leases: Leases) -> list[DeviceView]:
                 fence=turn.fence if turn else 0,
                 residents=list(resident),
                 withdrawn=leases.withdrawn(device.name),
+                others_mb=round(crew.others_mb(device.name)),
+                note=crew.notes.get(device.name, ""),
             )
         )
     return views

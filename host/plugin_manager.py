@@ -47,6 +47,7 @@ class Plugin:
     spec: ModelSpec
     has_model: bool
     manager: pluggy.PluginManager = field(repr=False, compare=False)
+    warm_spare: bool = False
 
     def settings_for(self, variant: Variant | None) -> dict[str, Any]:
         """The settings, with the changes that a variant of the model makes."""
@@ -200,6 +201,7 @@ def _describe(
         settings=settings.model_dump(mode="json"),
         spec=spec.model_copy(update=use.spec_changes()) if spec else LIGHT.model_copy(update={"name": point.name}),
         has_model=spec is not None and spec.device != "none",
+        warm_spare=use.warm_spare,
         manager=manager,
     )
 

@@ -108,7 +108,7 @@ class Questions:
             inboxes=inbox_views(self.sources),
             mqtt=await self.broker_view(),
             queues=queue_views(await self._job_counts(), self.registry, self.dispatcher),
-            devices=device_views(self.leases) if self.running_pid else [],
+            devices=device_views(self.leases, self.dispatcher.crew) if self.running_pid else [],
             failures=[failure_view(row) for row in await self.journal.rows("failed_jobs", plugin=None, limit=RECENT)],
             refusals=[refusal_view(row) for row in await self.journal.rows("refusals", limit=RECENT)],
         )

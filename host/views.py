@@ -54,7 +54,10 @@ class QueueView(View):
 
 
 class DeviceView(View):
-    """A device: its budget in MB, who computes on it now, which models are resident, why it is withdrawn if it is."""
+    """A device: its budget in MB, who computes on it now, which models are resident, why it is withdrawn if it is.
+
+    `others_mb`: memory that other programs hold. `note`: why models wait for it, empty when they do not.
+    """
 
     name: str
     kind: str
@@ -64,6 +67,8 @@ class DeviceView(View):
     fence: int
     residents: list[str]
     withdrawn: str = ""
+    others_mb: int = 0
+    note: str = ""
 
 
 class FailureView(View):

@@ -1,7 +1,9 @@
 """The host's side of a worker process.
 
-new → started → loaded ⇄ running → ended        by `stop` (asked to unload, then killed after a grace)
-        └────────┴──────────┴─────→ ended        killed: time limit, or it died by itself
+new → started → (warm) → loaded ⇄ running → ended   by `stop` (asked to unload, then killed after a grace)
+        └──────────┴────────┴──────────┴───→ ended   killed: time limit, or it died by itself
+
+It has ended when all has gone that it ever started, and with that its memory is back (on a CPU; a GPU may take longer).
 """
 
 from __future__ import annotations
@@ -12,18 +14,23 @@ import os
 import signal
 import socket
 import sys
+import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from hooks import wire
 from hooks.errors import SensoriumError, WireError
 from hooks.model import Device, ModelSpec
 from hooks.wire import Arena, Message
+from host import processes
 from host.log import get_logger
 from host.names import whole
+from host.remains import PATIENCE, end_family
 
 OUTPUT_LINES = 40
 OUTPUT_CHUNK = 64 * 1024
@@ -66,12 +73,20 @@ class Launch:
 
 
 class Worker:
-    """One child process; one request at a time. `on_exit` is called when the process ends without being told to."""
+    """One child process; one request at a time. `on_exit` is called when the process ends without being told to.
+
+    `mark` is what its whole family of processes carries, `memory_mb` its own peak so far, `requests` how many it got.
+    `left` is what could not be ended, after `stop` or `kill`.
+    """
 
     def __init__(self, launch: Launch, on_exit: Callable[[], None] = lambda: None) -> None:
         self.launch = launch
+        self.on_exit = on_exit
+        self.mark = uuid.uuid4().hex
         self.memory_mb = 0.0
-        self._on_exit = on_exit
+        self.requests = 0
+        self.at_work = False
+        self.left: list[psutil.Process] = []
         self._output: deque[str] = deque(maxlen=OUTPUT_LINES)
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.StreamReader | None = None
@@ -114,20 +129,29 @@ class Worker:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
-            env=environment(self.launch.device),
+            env={**environment(self.launch.device), processes.MARK: self.mark},
             process_group=0,  # what a plugin starts is ended with it, and Ctrl-C is the host's alone
         )
+
+    async def warm(self) -> None:
+        """Have imported what its plugin needs, so that a later `load` costs the model alone. Raises WorkerFailed."""
+        launch = self.launch
+        body = {"op": "warm", "plugin": launch.plugin, "module": launch.module, "imports": launch.spec.imports}
+        await self.request(body, limit=launch.spec.load_time_limit, last="warm")
 
     async def load(self) -> None:
         """Have the model loaded. Raises WorkerFailed."""
         launch = self.launch
+        device = launch.device
+        if device.uuid:  # the worker sees no other GPU, see `environment`
+            device = device.model_copy(update={"index": 0})
         body = {
             "op": "load",
             "plugin": launch.plugin,
             "module": launch.module,
             "settings": launch.settings,
             "spec": launch.spec.model_dump(mode="json"),
-            "device": launch.device.model_dump(mode="json"),
+            "device": device.model_dump(mode="json"),
             "scratch": str(launch.scratch),
         }
         launch.scratch.mkdir(parents=True, exist_ok=True)
@@ -147,6 +171,8 @@ class Worker:
         The limit begins anew whenever the work on an event is further than before: long work is no hang.
         Raises WorkerFailed: `alive` when the plugin raised, else the process has ended by then.
         """
+        self.requests += 1
+        self.at_work = True
         try:
             async with asyncio.timeout(limit) as deadline:
                 await self._send(Message(body, list(blobs)))
@@ -164,25 +190,39 @@ class Worker:
         except (EOFError, ConnectionError, WireError) as error:
             await self.kill()
             raise self._died(error) from None
+        finally:
+            self.at_work = False
 
     async def stop(self) -> None:
         """Have the process exit; kill it when it does not within the grace."""
         with contextlib.suppress(TimeoutError, ConnectionError):
             async with asyncio.timeout(STOP_GRACE):
-                self._on_exit = lambda: None
+                self.on_exit = _nothing
                 await self._send(Message({"op": "unload"}))
                 await self._exited()
         await self.kill()
 
     async def kill(self) -> None:
-        """End the process now, and return when it is gone and its memory is free."""
-        self._on_exit = lambda: None
+        """End the process and all that it started; return when they have gone, or cannot be ended (`left`)."""
+        self.on_exit = _nothing
+        if self._ended or self._process is None:
+            return self._close()
+        family = await asyncio.to_thread(processes.family, self.mark)
         self.kill_soon()
-        await self._exited()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                await self._exited()
+        self.left = await end_family(self.mark, family)
+        if self.left:
+            pids = ", ".join(str(process.pid) for process in self.left)
+            log.error("processes of a worker cannot be ended", plugin=self.launch.plugin, processes=pids)
         if self._helpers:
             await asyncio.wait(self._helpers, timeout=OUTPUT_GRACE)  # somebody else may hold the pipe open
             for helper in self._helpers:
                 helper.cancel()
+        self._close()
+
+    def _close(self) -> None:
         if not self._ended:
             self._ended = True
             self._to_worker.close()
@@ -206,7 +246,7 @@ class Worker:
 
     async def _watch(self, process: asyncio.subprocess.Process) -> None:
         await process.wait()
-        self._on_exit()
+        self.on_exit()
 
     def _overdue(self, limit: float) -> WorkerFailed:
         return WorkerFailed(
@@ -272,8 +312,13 @@ def _signal_name(number: int) -> str:
         return "unknown"
 
 
+def _nothing() -> None:
+    """What is done when a worker ends that was told to."""
+
+
 def environment(device: Device) -> dict[str, str]:
-    """The worker's environment: thread counts for the numeric libraries, which else start one for each core, each."""
+    """The worker's environment: its GPU alone, where no library can take memory of another one by mistake, and thread
+    counts for the numeric libraries, which else start one for each core, each."""
     threads = str(device.threads)
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
     return {
@@ -284,4 +329,5 @@ def environment(device: Device) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         "PYTHONSAFEPATH": "1",  # the folder the host was started in is no place for code
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+        **({"CUDA_VISIBLE_DEVICES": device.uuid} if device.uuid else {}),
     }

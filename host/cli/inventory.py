@@ -55,5 +55,6 @@ def _use(plugin: PluginView) -> Text:
 
 
 def _memory(model: ModelView) -> str:
-    """Measured where it ever ran, else as its plugin declares."""
-    return f"~{model.declared_mb} MB" if model.measured_mb is None else f"{model.measured_mb:.0f} MB"
+    """What its plugin declares, and, where it ever ran, what was seen."""
+    declared = f"~{model.declared_mb} MB"
+    return declared if model.measured_mb is None else f"{model.measured_mb:.0f} MB ({declared})"

@@ -169,9 +169,11 @@ def _devices(devices: list[DeviceView]) -> Table:
         share = min(1.0, device.used_mb / device.budget_mb) if device.budget_mb else 0.0
         full = round(share * BAR)
         bar = text(("█" * full, "cyan"), ("░" * (BAR - full), "dim"))
-        numbers = f"{device.used_mb} of {device.budget_mb} MB"
+        others = f", others {device.others_mb}" if device.others_mb else ""
+        numbers = f"{device.used_mb} of {device.budget_mb} MB{others}"
         loaded = text(", ".join(device.residents) or "nothing")
-        now = text((f"withdrawn: {device.withdrawn}", "yellow")) if device.withdrawn else text(device.holder or "idle")
+        at_work = text(device.note or device.holder or "idle")
+        now = text((f"withdrawn: {device.withdrawn}", "yellow")) if device.withdrawn else at_work
         grid.add_row(text(device.name), bar, numbers, now, loaded)
     return grid
 

@@ -136,9 +136,12 @@ class Devices(Section):
     """What models may compute on."""
 
     use_gpu: bool = Field(default=True, description="Whether GPUs are used where there are any.")
-    gpu_reserve_mb: int = Field(default=500, ge=0, description="Memory of each GPU that is left to other programs.")
+    gpu_reserve_mb: int = Field(
+        default=500, ge=0, description="Memory of each GPU that stays free beside what other programs hold."
+    )
     cpu_memory_mb: Count | None = Field(
-        default=None, description="Memory for models on the CPU; a share of what is free when it is not set."
+        default=None,
+        description="Memory for models on the CPU; three quarters of what the host may use when it is not set.",
     )
     threads: Count | None = Field(
         default=None, description="Threads of a model on the CPU; as many as there are cores when it is not set."
@@ -233,6 +236,10 @@ class PluginUse(Section):
     exclusive: bool | None = Field(default=None, description="Whether its model has its device for itself.")
     weight: float | None = Field(
         default=None, gt=0, allow_inf_nan=False, description="How much dearer than others its model is to lose."
+    )
+    warm_spare: bool = Field(
+        default=False,
+        description="Whether a worker waits that has imported its libraries, so that loading costs the weights alone.",
     )
 
     def spec_changes(self) -> dict[str, Any]:

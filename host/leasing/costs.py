@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+GROWTH = 1.25  # after an out-of-memory
+
 
 class CostKey(NamedTuple):
     """Whose cost: a plugin's model, as this variant ("" for the model as declared), on this device."""
@@ -52,6 +54,10 @@ class Costs:
         """So much memory was seen in use; the highest figure counts."""
         if memory_mb > (self.of(key).memory_mb or 0.0):
             self._change(key, memory_mb=memory_mb)
+
+    def outgrew(self, key: CostKey, memory_mb: float, most_mb: float) -> None:
+        """It ran out of memory although it was given so much: it is taken for larger, up to the whole device."""
+        self.used(key, min(GROWTH * max(memory_mb, self.of(key).memory_mb or 0.0), most_mb))
 
     def _change(self, key: CostKey, **figures: float) -> None:
         known = self._known.setdefault(key, Cost())

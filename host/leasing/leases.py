@@ -265,7 +265,9 @@ class Leases:
 
         To be called by what loads or runs the model, before that returns.
         """
-        return self._slots[model].climb()
+        slot = self._slots[model]
+        self.costs.outgrew(slot.cost_key, slot.memory_mb, slot.device.memory_mb)
+        return slot.climb()
 
     def close(self) -> None:
         """Finish what runs, give up what loads, unload everything; `run` then ends, also when it has not begun yet."""
@@ -354,6 +356,7 @@ class Leases:
         if action.priority is not None:
             ground.lanes[action.priority] = replace(ground.lanes[action.priority], loaded_at=now)
         self.costs.loaded(slot.cost_key, slot.idle_since - began)
+        self.costs.used(slot.cost_key, self._need().peak_mb(model) or 0.0)
         self._enter(model, slot, "ready", "loaded")
         log.info("model loaded", model=model, device=slot.device.name, seconds=round(slot.idle_since - began, 2))
 

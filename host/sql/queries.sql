@@ -439,3 +439,12 @@ WITH RECURSIVE down (id) AS (
     UNION ALL SELECT e.id FROM down JOIN events e ON e.parent = down.id
 )
 SELECT down.id, j.state FROM down LEFT JOIN jobs j ON j.event_id = down.id;
+
+-- name: costs
+SELECT plugin, model, settings, variant, device, memory_mb, load_seconds FROM costs;
+
+-- name: learn_cost
+INSERT INTO costs (plugin, model, settings, variant, device, memory_mb, load_seconds, seen)
+VALUES (:plugin, :model, :settings, :variant, :device, :memory_mb, :load_seconds, :seen)
+ON CONFLICT (plugin, model, settings, variant, device)
+DO UPDATE SET memory_mb = excluded.memory_mb, load_seconds = excluded.load_seconds, seen = excluded.seen;

@@ -124,6 +124,7 @@ def model_spec(settings: WhisperSettings) -> ModelSpec:
         time_limit=1800,  # without a step forward: a step is a window, or a batch of them
         load_time_limit=600 if folder else 7200,  # the hub may have to send the weights first
         files=(folder / WEIGHTS,) if folder else (),
+        imports=("plugins.audio.hearing",),
     )
 
 

@@ -77,6 +77,7 @@ def model_spec(settings: ClipSettings) -> ModelSpec:
         keep_alive=settings.keep_alive,
         load_time_limit=600 if file or not entry.pretrained else 3600,  # the hub may have to send the weights first
         files=(file,) if file else (),
+        imports=("plugins.vision.clip_model",),
     )
 
 

@@ -11,20 +11,25 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import psutil
 import pytest
 
 from hooks.model import Device, Variant
 from hooks.wire import Message
+from host import crew, processes
 from host import dispatcher as dispatching
 from host.config import Jobs
+from host.crew import Crew
 from host.dispatcher import Dispatcher, Progress
 from host.errors import JournalError, WorkFailed
 from host.families import Families
 from host.identify import identify
 from host.journal import Journal, Statement
+from host.leasing.devices import SimulatedGauge
 from host.leasing.leases import Leases
 from host.library import Library
 from host.plugin_manager import LIGHT, Plugin
+from host.remains import Register
 from host.reports import event_view
 from host.routes import Routes
 from host.views import ResultView
@@ -71,6 +76,7 @@ class FakeWorker:
         self.launch, self.on_exit = launch, on_exit
         self.behaviour = self.behaviours[launch.plugin]
         self.pid, self.memory_mb, self.killed = 4711, 50.0, False
+        self.mark, self.requests, self.at_work, self.left = f"mark {id(self)}", 0, False, []
 
     async def start(self) -> None:
         self.behaviour.devices.append(self.launch.device.name)
@@ -169,7 +175,8 @@ async def at_work(journal: Journal, library: Library, *plugins: Plugin) -> Async
     leases = Leases(DEVICES)
     jobs, scratch = Jobs(attempts=3, backoff=(0.01, 0.02)), journal.path.parent / "scratch"
     families = Families(journal, library, Routes((), {one.name: one.event_hooks for one in plugins}), identify)
-    dispatcher = Dispatcher(plugins, journal, library, leases, families, jobs, scratch)
+    crew = Crew([SimulatedGauge(device) for device in DEVICES], Register(None))
+    dispatcher = Dispatcher(plugins, journal, library, leases, families, crew, jobs, scratch)
     desk = Desk(journal, library, leases, dispatcher, FakeWorker.behaviours)
     async with asyncio.TaskGroup() as tasks:
         helper = tasks.create_task(dispatcher.run())
@@ -184,7 +191,8 @@ async def at_work(journal: Journal, library: Library, *plugins: Plugin) -> Async
 
 @pytest.fixture(autouse=True)
 def fake_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dispatching, "Worker", FakeWorker)
+    monkeypatch.setattr(crew, "Worker", FakeWorker)
+    monkeypatch.setattr(processes, "families", lambda marks: {mark: [psutil.Process()] for mark in marks})
 
 
 @pytest.fixture

@@ -23,6 +23,8 @@ BENCHMARKS = {
     "footprint": ("footprint", "footprint"),
     "scheduling": ("scheduling", "scheduling"),
     "lease_history": ("lease_history", "lease_history"),
+    "cpu_leases": ("cpu_leases", "cpu_leases"),
+    "gpu_leases": ("gpu_leases", "gpu_leases"),
     "whole_host": ("whole_host", "whole_host"),
     "keep_in_place": ("intake", "keep_in_place"),
     "consuming": ("intake", "consuming"),

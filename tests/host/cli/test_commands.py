@@ -274,7 +274,7 @@ def test_plugins_says_which_are_in_use_and_why_others_are_not(cli, host):
 
 
 def test_models_shows_memory_load_time_and_state(cli, host):
-    assert "clip tiny cpu ready 512 MB 2.2 s 3 300 s" in cli("models").flat
+    assert "clip tiny cpu ready 512 MB (~600 MB) 2.2 s 3 300 s" in cli("models").flat
     assert as_json(cli("models", "--json"), list[ModelView])[0].pid == 4712
 
 

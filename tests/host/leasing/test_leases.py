@@ -663,10 +663,11 @@ async def test_only_the_turn_in_force_is_current():
 async def test_the_peak_that_was_seen_replaces_the_declared_footprint():
     async with scene(a=spec(100), b=spec(500)) as now:
         await now.wants("b", jobs=1)
-        now.effects.peaks["a"] = 700.0
+        now.effects.answer("run a", *[lambda: now.leases.demand("a", 0, 0, 0.0)] * 3)
         await now.wants("a", jobs=1)
+        now.effects.peaks["a"] = 700.0
+        assert await now.wants("a", jobs=1) == ["run a"]
         assert now.leases.slots["a"].cost.memory_mb == 700.0
-        now.effects.answer("run a", lambda: now.leases.demand("a", 0, 0, 0.0))
         assert await now.wants("a", jobs=1) == ["unload b", "run a"], "together they are over the budget by now"
 
 
