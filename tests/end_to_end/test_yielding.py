@@ -15,7 +15,7 @@ from host import app as app_module
 from host.app import App
 from host.errors import UsageError, WorkFailed
 from tests.host.working_host import Place
-from tests.plugin_kit import install_plugin
+from tests.plugin_kit import BUILT_IN_OFF, install_plugin
 from tests.until import until
 
 DEVICES = [
@@ -54,7 +54,7 @@ def embed_query(texts, model):
 def place(tmp_path, plugin_path, monkeypatch):
     monkeypatch.setattr(app_module, "find_devices", lambda config: DEVICES)
     place = Place(tmp_path / "place", plugin_path)
-    place.settings["plugins"] = {name: {"enabled": False} for name in ("clip", "metadata", "reader")}
+    place.settings["plugins"] = {**BUILT_IN_OFF, "reader": {"enabled": False}}
     for name, device in (("chooses", "auto"), ("insists", "gpu")):
         install_plugin(plugin_path, name, WHERE.replace("NAME", name).replace("DEVICE", device))
     return place
@@ -142,13 +142,12 @@ async def test_another_program_that_takes_the_gpus_memory_gets_it_all(place):
 
 
 async def test_a_request_that_nobody_can_answer_for_now_fails_with_the_reason(place):
-    place.settings["plugins"]["chooses"] = {"enabled": False}
     async with working(place) as app:
         await app.pause(True, gpu=True)
         with pytest.raises(
             WorkFailed, match=r"insists cannot answer now: gpu0 is withdrawn \(`sensorium pause --gpu`\)"
         ):
-            await app.search("anything")
+            await app.dispatcher.ask("insists", {"op": "query", "texts": ["anything"]})
 
 
 async def test_a_host_without_a_gpu_says_so(place, monkeypatch):
