@@ -97,7 +97,8 @@ class App(Questions):
         crew = Crew(gauges, Register(None if read_only else data / "workers"), f"data in {data}", leases.limit)
         background = {name for name in registry.usable if config.plugin_use(name).priority == "background"}
         routes = Routes(config.routes, registry.hooks_of_plugins(), background)
-        families = Families(journal, library, routes, registry.identify, observe)
+        arrive = config.sidecars.derived
+        families = Families(journal, library, routes, registry.identify, observe, arrive=arrive)
         dispatcher = Dispatcher(plugins, journal, library, leases, families, crew, config.jobs, scratch, observe)
         self.intake = Intake(journal, library, routes, registry.identify, observe)
         folders = folders_of(config.inboxes)

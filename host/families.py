@@ -59,7 +59,11 @@ class Families:
         routes: Routes,
         identify: Identify,
         observe: Observe = lambda step: None,
+        *,
+        arrive: bool = False,
     ) -> None:
+        """With `arrive`, what is made counts as arrived with its parent, and so has sidecars and is published."""
+        self._arrive = arrive
         self._journal = journal
         self._library = library
         self._routes = routes
@@ -121,6 +125,7 @@ class Families:
         children.statements += [
             Statement("outdate_derived", [{"parent": job.event_id, "maker": job.plugin}]),
             Statement("insert_derived", list(rows.values())),
+            Statement("arrive_derived", list(rows.values()) if self._arrive else []),
             Statement("insert_job", jobs),
             Statement("insert_background_job", background),
             Statement("insert_gathering", gathering),

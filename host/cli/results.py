@@ -11,7 +11,7 @@ from host.cli.options import AsJson, ConfigFile, DataDir, Limit, configuration, 
 from host.cli.output import ago, near, pairs, plural, show, show_json, show_whole, size, state, table, text
 from host.cli.service import ask
 from host.errors import NotFound
-from host.names import whereabouts
+from host.names import clock, whereabouts
 from host.views import EventView, Explanation, ResultView, Service
 
 if TYPE_CHECKING:
@@ -135,6 +135,12 @@ def in_words(result: ResultView, *, brief: bool = False) -> str | None:
         return f"a vector in {data.get('space')}"
     if result.type == "image_info":
         return _picture(data)
+    if result.type == "video_info":
+        return _film(data)
+    if result.type == "timeline":
+        return f"{plural(len(data.get('frames', ())), 'picture')}, {plural(len(data.get('speech', ())), 'line')} spoken"
+    if result.type == "artifact":
+        return None if brief else near(result.artifact or "")
     return " ".join(part for part in (_short(data), near(result.artifact or "")) if part)
 
 
@@ -147,6 +153,12 @@ def _picture(data: dict[str, Any]) -> str:
     frames = data.get("frames", 1)
     parts = [f"{data.get('width')} x {data.get('height')} {data.get('format')}"]
     return ", ".join(parts + ([f"{frames} frames"] if frames != 1 else []) + colors[:SHOWN_LABELS])
+
+
+def _film(data: dict[str, Any]) -> str:
+    size = f"{data['width']} x {data['height']}" if data.get("width") else "no pictures"
+    parts = [clock(data.get("seconds") or 0.0), size, data.get("codec"), data.get("sound_codec") or "no sound"]
+    return ", ".join([*(str(part) for part in parts if part), *map(str, data.get("problems") or ())])
 
 
 def _short(data: Any) -> str:

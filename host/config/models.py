@@ -196,6 +196,10 @@ class Sidecars(Section):
         default=("srt",),
         description="Text files beside the sidecar, where a result has them: plain text, and subtitles for players.",
     )
+    derived: bool = Field(
+        default=False,
+        description="Whether what plugins make of a file (a film's frames) has sidecars of its own, and is published.",
+    )
 
 
 class Jobs(Section):

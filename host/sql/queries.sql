@@ -380,6 +380,13 @@ VALUES (:id, :kind, :media_type, :sha256, :size, :location, :name, :source, :ori
         :role, :moment, :created)
 ON CONFLICT (id) DO UPDATE SET stale = 0, name = excluded.name, metadata = excluded.metadata;
 
+-- name: arrive_derived
+-- Where its parent has arrived it arrives as well, as if the parent were a folder.
+INSERT INTO arrivals (source, origin, revision, event_id, state, seen)
+SELECT source, origin || '/' || :name, revision, :id, 'accepted', :created FROM arrivals
+WHERE event_id = :parent AND state = 'accepted'
+ON CONFLICT (source, origin, revision, event_id) DO NOTHING;
+
 -- name: outdate_derived
 UPDATE events SET stale = 1 WHERE parent = :parent AND maker = :maker;
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -64,11 +65,11 @@ class Grid:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One picture and what stands with it."""
+    """One picture and the lines that stand with it."""
 
     moment: str
     caption: Sequence[str]
-    said: str
+    said: Sequence[str]
     path: Path | None
 
 
@@ -76,20 +77,16 @@ def draw(name: str, timeline: Timeline, paths: Mapping[str, Path], settings: Tim
     """The sheet as a JPEG; `paths` are the files of the frames by their events' ids."""
     frames = spread(timeline.frames, settings.sheet_pictures)
     grid = Grid.of(timeline, len(frames), settings)
-    spoken = SPOKEN_LINES if timeline.speech or timeline.subtitles else 0
-    captions = [_wrapped(_shown(frame), _font(grid.text), grid.room, CAPTION_LINES) for frame in frames]
-    below = grid.height_below(spoken + max((len(lines) for lines in captions), default=0))
+    panels = _panels(grid, frames, timeline, paths)
+    below = grid.height_below(max(len(panel.caption) + len(panel.said) for panel in panels))
     rows = math.ceil(len(frames) / grid.columns)
     height = grid.header + rows * (grid.picture + below + grid.gap) - grid.gap + grid.margin
     sheet = Image.new("RGB", (settings.sheet_width, height), GROUND)
     pen = ImageDraw.Draw(sheet)
     _header(pen, grid, name, timeline, len(frames))
-    for number, frame in enumerate(frames):
+    for number, panel in enumerate(panels):
         x = grid.margin + number % grid.columns * (grid.cell + grid.gap)
         y = grid.header + number // grid.columns * (grid.picture + below + grid.gap)
-        until = frames[number + 1].moment if number + 1 < len(frames) else math.inf
-        said = said_between(timeline, frame.moment if number else 0.0, until) if spoken else ""
-        panel = Panel(clock(frame.moment), captions[number], f"“{said}”" if said else "", paths.get(frame.event))
         _draw_panel(sheet, pen, (x, y), grid, panel, below)
     file = BytesIO()
     sheet.save(file, "JPEG", quality=QUALITY)
@@ -115,6 +112,22 @@ def _header(pen: ImageDraw.ImageDraw, grid: Grid, name: str, timeline: Timeline,
     pen.text((grid.margin, y + round(large * 1.35)), facts, DIM, _font(grid.text))
 
 
+def _panels(
+    grid: Grid, frames: Sequence[TimelineFrame], timeline: Timeline, paths: Mapping[str, Path]
+) -> list[Panel]:
+    moments = [0.0, *(frame.moment for frame in frames[1:]), math.inf]
+    said = [said_between(timeline, *span) for span in itertools.pairwise(moments)]
+    return [
+        Panel(
+            clock(frame.moment),
+            _wrapped(_shown(frame), _font(grid.text), grid.room, CAPTION_LINES),
+            _wrapped(f"“{text}”" if text else "", _font(grid.small), grid.room, SPOKEN_LINES),
+            paths.get(frame.event),
+        )
+        for frame, text in zip(frames, said, strict=True)
+    ]
+
+
 def _shown(frame: TimelineFrame) -> str:
     return frame.caption or (frame.labels[0].name if frame.labels else "")
 
@@ -128,9 +141,8 @@ def _draw_panel(
     sheet.paste(picture, (x + (grid.cell - picture.width) // 2, y + (grid.picture - picture.height) // 2))
     pen.line((x, y + grid.picture, x + grid.cell - 1, y + grid.picture), EDGE)
     _badge(pen, (x, y + grid.picture), grid, panel.moment)
-    spoken = _wrapped(panel.said, _font(grid.small), grid.room, SPOKEN_LINES)
     left, top = x + (grid.cell - grid.room) // 2, y + grid.picture + round(grid.text * 0.5)
-    lines = [(line, grid.text, BRIGHT) for line in panel.caption] + [(line, grid.small, PLAIN) for line in spoken]
+    lines = [(line, grid.text, BRIGHT) for line in panel.caption] + [(line, grid.small, PLAIN) for line in panel.said]
     for number, (line, size, colour) in enumerate(lines):
         pen.text((left, top + number * grid.line), line, colour, _font(size))
 

@@ -148,11 +148,14 @@ def _failures(family: Sequence[Finished]) -> Iterator[str]:
 
 
 def said_between(timeline: Timeline, begins: float, ends: float) -> str:
-    """What is said, or written in the film where nobody listened, from one moment up to another."""
+    """What is said, or written in the film where nobody listened, with its middle from one moment up to another."""
     lines = timeline.speech or timeline.subtitles
-    first = bisect.bisect_left(lines, begins, key=lambda line: line.start)
-    last = bisect.bisect_left(lines, ends, key=lambda line: line.start)
+    first, last = (bisect.bisect_left(lines, moment, key=_middle) for moment in (begins, ends))
     return " ".join(line.text for line in lines[first:last])
+
+
+def _middle(line: Segment) -> float:
+    return (line.start + line.end) / 2
 
 
 def clock(seconds: float) -> str:

@@ -71,6 +71,19 @@ async def test_only_what_arrived_has_a_sidecar_and_it_comes_when_all_is_gathered
     assert [path for path in (place.data / "scratch").rglob("*") if path.is_file()] == []
 
 
+async def test_what_was_made_has_sidecars_where_that_is_wished(place):
+    place.settings = {"sidecars": {"derived": True}}
+    place.inbox.mkdir(parents=True)
+    (place.inbox / "a.csv").write_text(LINES)
+    async with place.open() as app:
+        await app.run(once=True)
+    sidecars = {str(path.relative_to(place.outbox)) for path in place.outbox.rglob("*.json")}
+    assert sidecars == {"a.csv.json", *(f"a.csv/{number}.txt.json" for number in range(3))}
+    body = json.loads((place.outbox / "a.csv" / "1.txt.json").read_bytes())
+    assert [result["data"] for result in body["results"]] == [{"text": "three has 5"}]
+    assert body["event"]["origin"] == "a.csv/1.txt"
+
+
 async def test_a_failure_in_a_family_is_told_and_holds_nothing_up(place):
     async with place.running() as app:
         film = await submit(app, place.file("a.csv", "0,one,x\n1,torn,x\n2,three,x\n"))

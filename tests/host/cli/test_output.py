@@ -88,6 +88,12 @@ def test_bytes_that_are_no_text_become_text(here):
         ),
         ("image_info", {"width": 4, "height": 3, "format": "GIF", "frames": 7}, "4 x 3 GIF, 7 frames"),
         ("embedding", {"space": "tiny"}, "a vector in tiny"),
+        ("timeline", {"frames": [{}, {}], "speech": [{}]}, "2 pictures, 1 line spoken"),
+        (
+            "video_info",
+            {"seconds": 61.5, "width": 4, "height": 3, "codec": "h264", "sound_codec": "", "problems": ["Cut off."]},
+            "00:01:01, 4 x 3, h264, no sound, Cut off.",
+        ),
         ("something.new", {"a": [1, {"b": None}]}, '{"a": [1, {"b": null}]}'),
         ("something.new", [1, 2], '{"value": [1, 2]}'),
         ("something.new", None, '{"value": null}'),
