@@ -138,6 +138,7 @@ class App(Questions):
             skip=skip,
             observe=self._observe,
             on_refused=lambda refused: self.sidecars.refused(inbox.name, refused),
+            on_withdrawn=lambda origins: self.sidecars.withdrawn(inbox.name, origins),
         )
 
     def _embedded_broker(self, config: Config) -> EmbeddedBroker:

@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-# Vectors that are searched exactly: 1.5 ms at 512 numbers each. Saving or loading their graph holds the GIL for 30 ms,
-# which is why graphs are not made larger.
+# Vectors that are searched exactly: 1.5 ms at 512 numbers each. hnswlib holds the GIL while it saves or loads their
+# graph, for 20 to 50 ms, and so does its pickling, and the loading of what another process would build. So graphs are
+# not made larger: with smaller ones an answer would take longer than without any.
 BLOCK = 20_000
 PAGE = 1_000  # rows read from the journal at once
 STEP = 100  # vectors added to a graph at once: about .1 s

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import hashlib
 import itertools
+import json
 import os
 import shutil
 from collections.abc import Collection, Iterator, Sequence
@@ -172,6 +173,15 @@ class SidecarSink:
             body = {"file": origin, "source": source, "refused": reason}
             with contextlib.suppress(OSError):  # the journal has it too; `sensorium why` tells
                 _write_json(_place(self._failed, relative, REPORT), body)
+
+
+    def withdrawn(self, source: str, origins: Sequence[str]) -> None:
+        """Take back what `refused` said; a report of failed jobs under the same name stays. Blocks."""
+        for origin in origins:
+            report = _place(self._failed, self._relative(source, origin, ""), REPORT)
+            with contextlib.suppress(OSError, ValueError):
+                if "refused" in json.loads(report.read_bytes()):
+                    report.unlink()
 
 
 def _text_files(result: ResultView) -> dict[str, str]:

@@ -25,6 +25,7 @@ from host.errors import HostError
 from host.intake import Accepted, Intake, Refused, Unsettled
 from host.journal import Journal, Statement
 from host.log import get_logger
+from host.names import from_text
 from host.settle import Settle
 from host.sources.files import FileArrival, Folders, acknowledge, restore
 from host.sources.plan import ScanPlan
@@ -56,6 +57,7 @@ class FolderSource:
         skip: tuple[Path, ...] = (),
         observe: Observe = lambda step: None,
         on_refused: Callable[[list[tuple[str, str]]], None] = lambda refused: None,
+        on_withdrawn: Callable[[list[str]], None] = lambda origins: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.inbox = inbox
@@ -64,6 +66,7 @@ class FolderSource:
         self._journal = journal
         self._observe = observe
         self._on_refused = on_refused
+        self._on_withdrawn = on_withdrawn
         self._clock = clock
         self._scanner = Scanner(inbox, (*skip, *((inbox.done,) if inbox.done else ())))
         self._plan = ScanPlan(self._scanner.root, inbox.scan_every, 2 * inbox.quiet, clock)
@@ -191,11 +194,11 @@ class FolderSource:
             return f"{self.inbox.path} is not there ({error.strerror}). Mount or create it; it resumes by itself."
         if identity != self._identity or self._watch.has_died:
             self._identity = identity
-            unwatched = await asyncio.to_thread(self._watch.start)
-            self._alarm("watch", unwatched)
-            polls = self.inbox.mode == "poll" or unwatched
-            self._plan.every = self.inbox.poll_every if polls else self.inbox.scan_every
+            self._alarm("watch", await asyncio.to_thread(self._watch.start))
             self._plan.ask_whole()
+        self._alarm("limit", self._watch.shortage)
+        polls = self.inbox.mode == "poll" or self._alarms.get("watch") or self._alarms.get("limit")
+        self._plan.every = self.inbox.poll_every if polls else self.inbox.scan_every
         return ""
 
     def _alarm(self, about: str, alarm: str) -> None:
@@ -213,13 +216,31 @@ class FolderSource:
             with contextlib.closing(self._scanner.scan(directory, recursive=recursive)) as portions:
                 while True:
                     started = self._clock()
-                    findings = await asyncio.to_thread(next, portions, None)
+                    findings = await _next_portion(portions)
                     if findings is None:
                         break
                     await self._consider(findings)
                     seconds += self._clock() - started
                     await self._make_room()
             self._plan.took(seconds)
+            if (directory, recursive) == (self._scanner.root, True):
+                await self._forget_gone()
+
+    async def _forget_gone(self) -> None:
+        """Forget refusals of files that somebody removed: nothing is left to be put right.
+
+        One whose folder was away for that moment is refused again by the next scan.
+        """
+        after = ""
+        while rows := await self._journal.rows("refused_origins", source=self.inbox.name, after=after, limit=CHUNK):
+            after = rows[-1]["origin"]
+            gone = await asyncio.to_thread(self._gone, [row["origin"] for row in rows])
+            await asyncio.to_thread(self._on_withdrawn, gone)
+            forgotten = [{"source": self.inbox.name, "origin": origin} for origin in gone]
+            await self._journal.write(Statement("forget_refusal", forgotten))
+
+    def _gone(self, origins: Iterable[str]) -> list[str]:
+        return [one for one in origins if not os.path.lexists(os.path.join(self._scanner.root, from_text(one)))]
 
     async def _make_room(self) -> None:
         """Go on with what was found before until there is room for more."""
@@ -386,6 +407,16 @@ def _identity_of(folder: Path) -> tuple[int, int]:
     if not stat.S_ISDIR(status.st_mode):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
     return status.st_dev, status.st_ino
+
+
+async def _next_portion(portions: Iterator[Findings]) -> Findings | None:
+    """The next portion, found in a thread; who is cancelled meanwhile leaves only when the thread is out of it, too."""
+    step = asyncio.ensure_future(asyncio.to_thread(next, portions, None))
+    try:
+        return await asyncio.shield(step)
+    except asyncio.CancelledError:
+        await asyncio.wait([step])
+        raise
 
 
 def _chunks(items: Sequence[Item]) -> Iterator[Sequence[Item]]:

@@ -6,13 +6,22 @@ and all that is wanted of it is which directory to scan. Linux only.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable, Iterable
 
 from watchdog.observers.api import BaseObserver
 from watchdog.observers.inotify import InotifyEmitter
-from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, InotifyFD
+from watchdog.observers.inotify_c import (
+    CallbackId,
+    InotifyConstants,
+    InotifyEvent,
+    InotifyFD,
+    Mask,
+    WatchCallback,
+    WatchDescriptor,
+)
 
 from host.sources.scan import CLAIM
 
@@ -35,6 +44,11 @@ class FewNotifications(BaseObserver):
         self._reader.start()
         super().start()
 
+    @property
+    def has_missed_folders(self) -> bool:
+        """Whether the system's limit kept some folders from being watched, of which watchdog says nothing."""
+        return self._reader.has_missed_folders
+
     def on_thread_stop(self) -> None:
         """Give up the watches, then inotify itself."""
         super().on_thread_stop()
@@ -45,6 +59,15 @@ class _Reader(InotifyFD):
     def __init__(self, skip: Callable[[int], None]) -> None:
         super().__init__()
         self._skip = skip
+        self.has_missed_folders = False
+
+    def add_callback(self, path: bytes, mask: Mask, callback: WatchCallback, id_: CallbackId) -> WatchDescriptor:
+        """Watch a folder. Raises OSError when the system refuses."""
+        try:
+            return super().add_callback(path, mask, callback, id_)
+        except OSError as error:
+            self.has_missed_folders |= error.errno == errno.ENOSPC
+            raise
 
     def read_events(self, *, event_buffer_size: int = READ_BYTES) -> list[InotifyEvent]:
         """What watchdog is to hear of; the next ones gather meanwhile."""

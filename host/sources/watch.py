@@ -78,6 +78,16 @@ class Watch(FileSystemEventHandler):
         """Whether it was started and does not watch any more: the folder was deleted."""
         return self._observer is not None and not all(emitter.is_alive() for emitter in self._observer.emitters)
 
+    @property
+    def shortage(self) -> str:
+        """An alarm when some folders below are not watched, because no more can be; empty when all are."""
+        if not getattr(self._observer, "has_missed_folders", False):
+            return ""
+        return (
+            f"Some folders in {self._inbox.path} are not watched, since the system's limit is reached; it is polled as "
+            "well. Raise it, as by `sudo sysctl fs.inotify.max_user_watches=1048576`, and start the host again."
+        )
+
     def stop(self) -> None:
         """Stop watching; no hint comes after this."""
         if self._observer is not None:

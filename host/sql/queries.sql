@@ -35,6 +35,10 @@ VALUES (:source, :origin, :revision, :changed, 'refused', :reason, :seen)
 ON CONFLICT (source, origin) WHERE state = 'refused'
 DO UPDATE SET revision = excluded.revision, changed = excluded.changed, reason = excluded.reason, seen = excluded.seen;
 
+-- name: refused_origins
+SELECT origin FROM arrivals
+WHERE state = 'refused' AND source = :source AND origin > :after ORDER BY origin LIMIT :limit;
+
 -- name: forget_refusal
 DELETE FROM arrivals WHERE source = :source AND origin = :origin AND state = 'refused';
 

@@ -317,6 +317,15 @@ async def test_a_refusal_is_told_in_failed_and_goes_when_the_file_is_taken_in(of
     assert office.files() == ["sub/a.txt.json"]
 
 
+async def test_a_refusal_that_is_withdrawn_leaves_no_report_and_a_report_of_failed_jobs_stays(office):
+    office.sink.refused("inbox", [("sub/a.txt", "It is empty.")])
+    await office.finish(await office.arrive("b.txt", "content"), error=ERROR)
+    await office.deliver()
+    before = office.files()
+    office.sink.withdrawn("inbox", ["sub/a.txt", "b.txt", "nothing.txt"])
+    assert office.files() == [name for name in before if not name.startswith("failed/sub")]
+
+
 @pytest.mark.parametrize(
     "name",
     [

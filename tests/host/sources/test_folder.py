@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -28,8 +29,18 @@ from host.sources.folder import FolderSource
 from host.sources.scan import CLAIM
 
 QUIET = 0.1
+NAMESPACE = ("unshare", "--user", "--map-root-user", "sh", "-c")
 LIMIT = 30.0
 QUEUE = Path("/proc/sys/fs/inotify/max_queued_events")
+
+
+def may_limit_watches() -> bool:
+    """Whether this machine lets anybody have limits of their own."""
+    try:
+        asked = [*NAMESPACE, "test -w /proc/sys/user/max_inotify_watches"]
+        return subprocess.run(asked, check=False, capture_output=True).returncode == 0
+    except FileNotFoundError:
+        return False
 
 
 @dataclass
@@ -52,7 +63,8 @@ class Desk:
         """The inbox, watched for as long as the block lasts."""
         options = {name: settings.pop(name) for name in ("observe", "skip") if name in settings}
         rules = Inbox(path=self.inbox, **{"name": "inbox", "quiet": QUIET, "scan_every": 3600.0, **settings})
-        source = FolderSource(rules, self.intake, self.journal, on_refused=self._note, **options)
+        options |= {"on_refused": self._note, "on_withdrawn": self._forget}
+        source = FolderSource(rules, self.intake, self.journal, **options)
         task = asyncio.create_task(source.run())
         try:
             yield source
@@ -64,6 +76,10 @@ class Desk:
 
     def _note(self, refused: list[tuple[str, str]]) -> None:
         self.refused.update(refused)
+
+    def _forget(self, origins: list[str]) -> None:
+        for origin in origins:
+            del self.refused[origin]
 
     def put(self, name: str, content: str | None = None) -> Path:
         """A file with a content of its own, unless one is given."""
@@ -386,6 +402,68 @@ async def test_what_cannot_be_taken_out_is_taken_in_once_and_again_when_it_chang
             await until(lambda: source.alarm == "")
 
 
+async def test_a_host_that_ends_amid_a_scan_ends_cleanly(desk, monkeypatch):
+    entered, go = threading.Event(), threading.Event()
+    listed = scan.Scanner._listed
+
+    def slow(scanner, directory):
+        entered.set()
+        go.wait(LIMIT)
+        yield from listed(scanner, directory)
+
+    monkeypatch.setattr(scan.Scanner, "_listed", slow)
+    source = FolderSource(Inbox(path=desk.inbox, name="inbox"), desk.intake, desk.journal)
+    task = asyncio.create_task(source.run())
+    await asyncio.to_thread(entered.wait, LIMIT)
+    task.cancel()
+    asyncio.get_running_loop().call_later(0.05, go.set)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+# -- the system's limits -----------------------------------------------------------------------------------------------
+
+# With room for four watches: an inbox with eight folders, and a ninth that is made later in one with three.
+FEW_WATCHES = """
+import sys, time
+from pathlib import Path
+from host.config import Inbox
+from host.sources.watch import Watch
+
+def watched(name, folders):
+    root = Path(sys.argv[1], name)
+    for number in range(folders):
+        (root / str(number)).mkdir(parents=True)
+    watch = Watch(Inbox(path=root, name=name), lambda directories, count: None)
+    assert watch.start() == ""
+    return root, watch
+
+_, watch = watched("many", 8)
+print(bool(watch.shortage))
+watch.stop()
+root, watch = watched("few", 2)
+print(bool(watch.shortage))
+for number in range(4):
+    (root / f"new-{number}").mkdir()
+for _ in range(500):
+    if watch.shortage:
+        break
+    time.sleep(0.01)
+print(watch.shortage)
+watch.stop()
+"""
+
+
+@pytest.mark.skipif(not may_limit_watches(), reason="needs a user namespace to lower the limit of watches in")
+def test_folders_that_the_system_cannot_watch_any_more_are_told_at_once(tmp_path):
+    limited = 'echo 4 > /proc/sys/user/max_inotify_watches && exec "$@"'
+    command = [*NAMESPACE, limited, "sh", sys.executable, "-c", FEW_WATCHES, str(tmp_path)]
+    ended = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    at_start, with_room, later = ended.stdout.splitlines()
+    assert (at_start, with_room) == ("True", "False")
+    assert "sudo sysctl fs.inotify.max_user_watches=" in later
+
+
 # -- refusing --------------------------------------------------------------------------------------------------------
 
 
@@ -426,6 +504,27 @@ async def test_what_was_refused_is_not_refused_again_until_it_changes(desk):
         desk.put("empty.txt", "content at last")
         await took_in(desk, "empty.txt", "other.txt")
     assert (await desk.counts())["refused"] == 0
+
+
+async def test_a_refusal_is_forgotten_once_its_file_is_removed_and_the_folder_is_there(desk):
+    for name in ("a.txt", "sub/b.txt", "c.txt"):
+        desk.put(name, "")
+    async with desk.source() as source:
+        await until(lambda: len(desk.refused) == 3)
+        await idle(source)
+        (desk.inbox / "a.txt").unlink()
+        (desk.inbox / "sub" / "b.txt").unlink()
+        source._plan.ask_whole()
+        source._wake.set()
+        await until(lambda: sorted(desk.refused) == ["c.txt"])
+        await idle(source)
+        assert (await desk.counts())["refused"] == 1
+        desk.inbox.rename(desk.inbox.with_name("away"))
+        await until(lambda: source.alarm)
+        desk.inbox.with_name("away").rename(desk.inbox)
+        await until(lambda: not source.alarm)
+        await idle(source)
+    assert sorted(desk.refused) == ["c.txt"]
 
 
 async def test_a_file_that_grows_over_the_limit_while_it_settles_is_refused(desk):
