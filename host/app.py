@@ -14,6 +14,7 @@ import gc
 import os
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -186,7 +187,7 @@ class App(Questions):
         """Work until `stop`; with `once`, until everything that is there is worked off."""
         if once and self.broker is not None:  # nobody can have sent anything to a broker that is only about to start
             self.broker = self.mqtt = self.publisher = None
-        before = await self._counts()
+        began, before = time.time(), await self._finished()
         gc.freeze()  # what is here by now stays: it is not looked through again and again while the loop waits
         control = ControlServer(self, self.config.paths.data / "control.sock")
         async with self._broker(), self._named(), self.working(), control, asyncio.TaskGroup() as tasks:
@@ -202,8 +203,9 @@ class App(Questions):
             await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
             for task in (*background, *ended):
                 task.cancel()
-        after = await self._counts()
-        return RunSummary(*(late - early for early, late in zip(before, after, strict=True)))
+        after, refused = await self._finished(), await self.journal.rows("refused_since", moment=began)
+        done, failed = (late - early for early, late in zip(before, after, strict=True))
+        return RunSummary(done, failed, refused[0]["refused"])
 
     @contextlib.asynccontextmanager
     async def _broker(self) -> AsyncIterator[None]:
@@ -336,9 +338,10 @@ class App(Questions):
             on_progress(await self.status())
             await asyncio.sleep(0.5)
 
-    async def _counts(self) -> tuple[int, int, int]:
-        totals, jobs = await self._totals(), await self._job_counts()
-        return sum(by_state.get("done", 0) for by_state in jobs.values()), totals["failed"], totals["refused"]
+    async def _finished(self) -> tuple[int, int]:
+        """How many jobs are done, and how many have failed."""
+        jobs = (await self._job_counts()).values()
+        return sum(states.get("done", 0) for states in jobs), sum(states.get("failed", 0) for states in jobs)
 
     # -- what needs workers ------------------------------------------------------------------------------------------
 

@@ -39,6 +39,9 @@ DO UPDATE SET revision = excluded.revision, changed = excluded.changed, reason =
 SELECT origin FROM arrivals
 WHERE state = 'refused' AND source = :source AND origin > :after ORDER BY origin LIMIT :limit;
 
+-- name: refused_since
+SELECT count(*) AS refused FROM arrivals WHERE state = 'refused' AND seen >= :moment;
+
 -- name: forget_refusal
 DELETE FROM arrivals WHERE source = :source AND origin = :origin AND state = 'refused';
 

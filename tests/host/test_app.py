@@ -167,6 +167,18 @@ def test_an_error_that_is_meant_for_nobody_comes_out_as_itself():
         raise ExceptionGroup("tasks", [ZeroDivisionError()])
 
 
+async def test_a_run_counts_its_own_refusals_whatever_became_of_earlier_ones(place):
+    place.inbox.mkdir(parents=True)
+    for removed, name in ((None, "a.txt"), ("a.txt", "b.txt")):
+        (place.inbox / name).touch()
+        if removed:
+            (place.inbox / removed).unlink()
+        async with place.open() as app:
+            assert (await app.run(once=True)).refused == 1
+            assert [one.origin for one in (await app.status()).refusals] == [name]
+    assert [path.name for path in (place.outbox / "failed").iterdir()] == ["b.txt.error.json"]
+
+
 async def test_an_error_in_a_question_comes_out_as_it_is(place):
     async with place.open() as app:
         await app.submit([place.file("a.txt", "apple")], wait=True)
