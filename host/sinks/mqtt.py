@@ -109,7 +109,7 @@ class MqttSink:
         self._control = control
         self._state_every = state_every
         self._wake = asyncio.Event()
-        self._greeted = asyncio.Event()
+        self._news = asyncio.Event()  # the state has changed in a way that somebody waits to see
         self.idle = asyncio.Event()
         self.link = Link()
         self._refused: dict[str, Refusal] = {}
@@ -282,9 +282,12 @@ class MqttSink:
     async def _tell_state(self, connection: Connection, told: dict[str, bytes]) -> None:
         while True:
             began = time.monotonic()
+            self._news.clear()
             await self._publish_state(connection, told)
             await self._publish_progress(connection)
-            await asyncio.sleep(max(self._state_every, 20 * (time.monotonic() - began)))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(self._state_every, 20 * (time.monotonic() - began))):
+                    await self._news.wait()
 
     async def _publish_state(self, connection: Connection, told: dict[str, bytes]) -> None:
         """Publish the retained states that differ from what was told."""
@@ -356,6 +359,7 @@ class MqttSink:
             else:
                 await self._service.pause(action == "pause")
             log.info("an order was carried out", action=action, by="mqtt")
+            self._news.set()
         except SensoriumError as error:
             log.warning("an order was refused", action=action, reason=str(error))
 

@@ -369,6 +369,12 @@ async def test_orders_are_obeyed_when_the_configuration_says_so(make_sink, servi
         await until(lambda: not service.paused)
 
 
+async def test_what_an_order_changed_is_told_at_once(make_sink):
+    async with connected(make_sink(control=True, state_every=3600.0)) as connection:
+        connection.deliver("sensorium/control/attic/pause")
+        await until(lambda: connection.on("state")[-1].body["paused"])
+
+
 async def test_orders_are_neither_heard_nor_obeyed_otherwise(make_sink, service):
     async with connected(make_sink()) as connection:
         assert not [topic for topic in connection.heard if "control" in topic]
