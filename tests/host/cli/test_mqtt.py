@@ -97,6 +97,31 @@ def test_without_a_broker_it_says_what_to_set(tmp_path):
     assert "[mqtt]" in done.stderr
 
 
+def test_without_a_topic_all_that_the_host_says_and_takes_in_is_watched(tmp_path, broker):
+    subscribe = '[[mqtt.subscribe]]\ntopic = "$share/hosts/cams/{room}/#"\n'
+    (tmp_path / "config.toml").write_text(f'[mqtt]\nbroker = "{broker.url}"\nbase_topic = "home"\n{subscribe}')
+    (tmp_path / "note.txt").write_text("hello")
+    for topic in ("cams/kitchen/1", "home/results/x/y", "elsewhere"):
+        assert sensorium(tmp_path, "publish", "note.txt", "--topic", topic, "--retain").returncode == 0
+    seen = sensorium(tmp_path, "watch", "--count", "2", "--json").stdout
+    assert {json.loads(line)["topic"] for line in seen.splitlines()} == {"cams/kitchen/1", "home/results/x/y"}
+
+
+def test_a_watcher_waits_for_a_broker_that_goes_away(tmp_path, broker):
+    (tmp_path / "note.txt").write_text("hello")
+    command = [sys.executable, "-m", "host", "mqtt", "watch", "--count", "1"]
+    with (tmp_path / "said").open("wb") as said:
+        watcher = subprocess.Popen(command, cwd=tmp_path, stdout=said, stderr=said)
+    until(lambda: "as sensorium-cli-" in broker.log)
+    broker.stop()
+    until(lambda: "tried again" in (tmp_path / "said").read_text())
+    broker.start()
+    until(lambda: "Connected again" in (tmp_path / "said").read_text())
+    until(lambda: watcher.poll() is not None or sensorium(tmp_path, "publish", "note.txt", "--topic", "sensorium/x"))
+    assert watcher.wait(30) == 0
+    assert "hello" in (tmp_path / "said").read_text()
+
+
 def test_a_broker_that_is_away_is_told(tmp_path, broker):
     broker.stop()
     done = sensorium(tmp_path, "watch")
