@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import itertools
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
 import psutil
@@ -14,14 +15,14 @@ from hooks.model import Device
 from host import app as app_module
 from host.app import App
 from host.errors import UsageError, WorkFailed
+from host.leasing.devices import CpuGauge, Reading, SimulatedGauge
 from tests.host.working_host import Place
 from tests.plugin_kit import BUILT_IN_OFF, install_plugin
 from tests.until import until
 
-DEVICES = [
-    Device(name="cpu", kind="cpu", memory_mb=4000),
-    Device(name="light", kind="none", memory_mb=1000),
-    Device(name="gpu0", kind="gpu", memory_mb=2000),
+HERE = [
+    CpuGauge(Device(name="cpu", kind="cpu", memory_mb=4000)),
+    CpuGauge(Device(name="light", kind="none", memory_mb=1000)),
 ]
 
 # Says where it computes; "wait PATH" lasts until that file is there.
@@ -50,9 +51,22 @@ def embed_query(texts, model):
 """
 
 
+class Gpu(SimulatedGauge):
+    """It tells of each of our processes that it holds some memory; `others_mb` is what other programs hold."""
+
+    def read(self, pids: Iterable[int]) -> Reading | None:
+        self.held = dict.fromkeys(pids, 50.0)
+        return super().read(pids)
+
+
 @pytest.fixture
-def place(tmp_path, plugin_path, monkeypatch):
-    monkeypatch.setattr(app_module, "find_devices", lambda config: DEVICES)
+def gpu() -> Gpu:
+    return Gpu(Device(name="gpu0", kind="gpu", memory_mb=2000))
+
+
+@pytest.fixture
+def place(tmp_path, plugin_path, monkeypatch, gpu):
+    monkeypatch.setattr(app_module, "find_gauges", lambda config: [*HERE, gpu])
     place = Place(tmp_path / "place", plugin_path)
     place.settings["plugins"] = {**BUILT_IN_OFF, "reader": {"enabled": False}}
     for name, device in (("chooses", "auto"), ("insists", "gpu")):
@@ -101,6 +115,7 @@ async def test_models_leave_the_gpu_at_the_batch_boundary_go_on_on_the_cpu_or_wa
         (place.root / "go").touch()
         await until(lambda: not psutil.pid_exists(worker))
         await until_done(app, second, "chooses")
+        await until(lambda: slots["insists"].state == "unloaded")
         status = await app.status()
         gpu = next(device for device in status.devices if device.name == "gpu0")
         assert (gpu.withdrawn, gpu.residents, gpu.used_mb) == ("`sensorium pause --gpu`", [], 0)
@@ -118,27 +133,27 @@ async def test_models_leave_the_gpu_at_the_batch_boundary_go_on_on_the_cpu_or_wa
         assert (await where(app, fourth)) == {"chooses": "gpu0", "insists": "gpu0"}
 
 
-async def test_another_program_that_takes_the_gpus_memory_gets_it_all(place):
+async def test_another_program_that_takes_the_gpus_memory_gets_it_all(place, gpu):
     place.settings["devices"] = {"yield_above_mb": 1000, "yield_after": 0, "yield_back_after": 0}
-    others = {"gpu0": 0.0}
     async with working(place) as app:
-        app.yielding._others_mb = others.get
         event = await taken(app, place, "1.txt", "short")
         await until(app.dispatcher.is_idle)
         assert (await where(app, event)) == {"chooses": "gpu0", "insists": "gpu0"}
         workers = [pid(app, name) for name in ("chooses", "insists")]
-        others["gpu0"] = 1500.0
-        app.yielding.look()
+        gpu.others_mb = 1500.0
         await until(lambda: not any(psutil.pid_exists(worker) for worker in workers))
         second = await taken(app, place, "2.txt", "meanwhile")
         await until_done(app, second, "chooses")
         await until(lambda: app.leases.slots["insists"].waiting == 1)
-        others["gpu0"] = 200.0
-        app.yielding.look()
+        gpu.others_mb = 200.0
         await until(app.dispatcher.is_idle)
         assert (await where(app, second)) == {"chooses": "cpu", "insists": "gpu0"}
-        states = [(one.withdrawn != "") for one in (await app.lease_history(1)).devices if one.device == "gpu0"]
-        assert states == [False, True, False]
+        moments = [one for one in (await app.lease_history(1)).devices if one.device == "gpu0"]
+        assert [withdrawn for withdrawn, _ in itertools.groupby(one.withdrawn != "" for one in moments)] == [
+            False,
+            True,
+            False,
+        ]
 
 
 async def test_a_request_that_nobody_can_answer_for_now_fails_with_the_reason(place):
@@ -151,7 +166,7 @@ async def test_a_request_that_nobody_can_answer_for_now_fails_with_the_reason(pl
 
 
 async def test_a_host_without_a_gpu_says_so(place, monkeypatch):
-    monkeypatch.setattr(app_module, "find_devices", lambda config: DEVICES[:2])
+    monkeypatch.setattr(app_module, "find_gauges", lambda config: HERE)
     async with working(place) as app:
         with pytest.raises(UsageError, match="uses no GPU"):
             await app.pause(True, gpu=True)
