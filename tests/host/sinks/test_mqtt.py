@@ -67,7 +67,7 @@ async def connected(sink: MqttSink, connection: FakeConnection | None = None) ->
     """A sink at work on a connection that greeted; it is ended as a host ends it."""
     connection = connection or FakeConnection()
     task = asyncio.create_task(sink.use(connection))
-    await until(lambda: task.done() or connection.on("availability"))
+    await until(lambda: task.done() or (connection.on("availability") and sink.link.state == "connected"))
     if task.done():
         task.result()
     yield connection
