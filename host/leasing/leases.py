@@ -369,7 +369,10 @@ class Leases:
 
     async def _run(self, action: policy.Run, slot: Slot, turn: Turn) -> None:
         model, priority, ground, rung = action.model, action.priority, self._grounds[slot.device.name], slot.rung
+        began, jobs = self._clock(), slot.wants[priority].jobs
         alive = await self._need().run_batch(model, turn.fence, priority)
+        if priority != "interactive":
+            slot.worked(jobs, self._clock() - began)
         slot.idle_since = slot.wants[priority].served = now = self._clock()
         ground.lanes[priority] = replace(ground.lanes[priority], served_at=now)
         self.costs.used(slot.cost_key, self._need().peak_mb(model) or 0.0)
@@ -464,6 +467,7 @@ class Leases:
             exclusive=spec.exclusive,
             preload=spec.preload and self.preloads and not self.paused,
             cramped=slot.is_cramped,
+            backlog=slot.backlog,
         )
 
     def _devices(self) -> list[policy.Device]:

@@ -12,8 +12,9 @@ Invariants
   4. A model that can never fit is refused at once, and nobody leaves for it.
   5. Nothing waits for ever. Within a priority what is resident is worked on for `QUANTUM` times what a change costs,
      counted from its last load; then the model that has waited longest is loaded. ('Oldest job first' would load for
-     nearly every job.) A priority that higher ones have kept waiting for its `PATIENCE`, and for `QUANTUM` times what
-     the change costs, has one batch.
+     nearly every job.) What waits for a model counts as waiting too, up to a limit: so the last work does not come
+     in one piece when there are several devices. A priority that higher ones have kept waiting for its `PATIENCE`, and
+     for `QUANTUM` times what the change costs, has one batch.
   6. Interactive work (somebody waits for the answer) has the next batch. Normal work that needs a load interrupts
      background work only when the last load is as long ago as this one costs.
   7. A model without work leaves `keep_alive` after its last batch, also while others work; a preloaded one stays, and
@@ -34,6 +35,7 @@ State = Literal["unloaded", "loading", "ready", "busy", "unloading"]
 PRIORITIES: tuple[Priority, ...] = ("interactive", "normal", "background")
 QUANTUM = 10.0
 PATIENCE: Mapping[Priority, float] = {"interactive": 0.0, "normal": 60.0, "background": 600.0}
+HEADSTART = 600.0  # seconds by which the work that waits for a model can put it before others that wait for a load
 TURN = 1.0  # seconds that a resident model keeps its turn against another resident one: a change costs nothing there
 NEVER = float("inf")
 
@@ -46,6 +48,7 @@ class Model:
     work, and since when that waits for a turn (its oldest job came, or its last turn ended). `idle_since`: since when a
     ready one has done nothing. `retry_at`: not to be loaded before, because loading failed. `cramped`: it ran out of
     memory, and has its device for itself at its next batch. `weight`: how dear it is to whoever configured it.
+    `backlog`: how many seconds its waiting work takes, by what was measured.
     """
 
     name: str
@@ -63,6 +66,7 @@ class Model:
     exclusive: bool = False
     preload: bool = False
     cramped: bool = False
+    backlog: float = 0.0
 
     @property
     def places(self) -> tuple[str, ...]:
@@ -229,15 +233,15 @@ class _Ground:
         resident = [model for model in self.resident if priority in model.wants]
         outside = [model for model in self.outside if priority in model.wants and self._may_come(model)]
         if outside:
-            longest = _longest_waiting(outside, priority)
-            if not resident or self._is_due(longest, resident, priority):
-                return Choice(longest, priority)
+            chosen = min(outside, key=lambda model: model.wants[priority] - min(2 * model.backlog, HEADSTART))
+            if not resident or self._is_due(chosen, resident, priority):
+                return Choice(chosen, priority)
         if not resident:
             return None
         holder = next((model for model in resident if model.name == self.device.holder), None)
         if holder is not None and self.now - self.device.turn_began < TURN:
             return Choice(holder, priority)
-        return Choice(_longest_waiting(resident, priority), priority)
+        return Choice(min(resident, key=lambda model: model.wants[priority]), priority)
 
     def _may_come(self, model: Model) -> bool:
         """Whether it could be loaded now: not soon after that failed, and not where others need or keep the room."""
@@ -248,7 +252,7 @@ class _Ground:
         return model.memory_mb + sum(one.memory_mb for one in self.pinned) <= self.device.room_mb
 
     def _is_due(self, model: Model, resident: Iterable[Model], priority: Priority) -> bool:
-        """Whether who waited longest is to be loaded, after the quantum of what is resident.
+        """Whether to load a model although resident ones have work: it has waited longer, and they had their quantum.
 
         Among those for whom somebody waits the quantum is what the change costs, and no multiple of it.
         """
@@ -369,10 +373,6 @@ def _give_away(ground: _Ground, steps: list[Action], others: Iterable[_Ground]) 
             if other.may_take_over(model):
                 return [Unload(model.name, f"{other.device.name} has nothing to do")]
     return steps
-
-
-def _longest_waiting(models: Iterable[Model], priority: Priority) -> Model:
-    return min(models, key=lambda model: model.wants[priority])
 
 
 def _expires_at(model: Model) -> float:

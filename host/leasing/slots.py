@@ -56,6 +56,7 @@ class Slot:
     first: int = 0
     withdrawn: frozenset[str] = frozenset()
     rung: int = 0
+    job_seconds: float = 0.0
     dismissed: bool = False
     loading: asyncio.Task[None] | None = None
 
@@ -121,6 +122,16 @@ class Slot:
     def places(self) -> list[str]:
         """Where it may be loaded: as it is, and, when its own devices are not withdrawn any more, there."""
         return list(dict.fromkeys(device.name for device in (*self.step.devices, *self.ladder[self.rung].devices)))
+
+    @property
+    def backlog(self) -> float:
+        """How many seconds the jobs that wait take, by what the last ones took; nothing is known before the first."""
+        return self.waiting * self.job_seconds
+
+    def worked(self, jobs: int, seconds: float) -> None:
+        """A batch of about so many jobs took so long."""
+        lately = seconds / max(1, min(jobs, self.spec.batch))
+        self.job_seconds = lately if not self.job_seconds else 0.8 * self.job_seconds + 0.2 * lately
 
     def settle(self) -> None:
         """Make it what its work needs, once it is unloaded."""

@@ -48,7 +48,7 @@ def checked_decide(models: Sequence[Model], devices: Sequence[policy.Device], no
         else:
             _check_actions(device, here, actions, named)
             if not actions:
-                _check_idle(device, models, refused, loaded, now)
+                _check_idle(device, models, refused, loaded, now, decision.wake_at)
     return decision
 
 
@@ -72,7 +72,9 @@ def _check_actions(device: policy.Device, here: list[Model], actions: list, name
             assert not here or not any(other.exclusive for other in (one, *here)), "an exclusive model is not alone"
 
 
-def _check_idle(device: policy.Device, models: Sequence[Model], refused: set, loaded: dict, now: float) -> None:
+def _check_idle(
+    device: policy.Device, models: Sequence[Model], refused: set, loaded: dict, now: float, wake_at: float | None
+) -> None:
     for model in models:
         if not model.wants or model.name in refused or model.name in loaded or device.name not in places(model):
             continue
@@ -80,8 +82,10 @@ def _check_idle(device: policy.Device, models: Sequence[Model], refused: set, lo
             raise AssertionError("a device is idle although a resident model has work")
         pinned = [one for one in models if one.state == "ready" and one.device == device.name and one.pin]
         fits = model.memory_mb + sum(one.memory_mb for one in pinned) <= room(device)
-        if model.state == "unloaded" and model.retry_at <= now and fits and not never_fits(model, device, models):
-            raise AssertionError("a device is idle although a model that may come has work")
+        if model.state == "unloaded" and fits and not never_fits(model, device, models):
+            assert model.retry_at > now, "a device is idle although a model that may come has work"
+            assert wake_at is not None, "nobody is woken for the next attempt at loading"
+            assert wake_at <= model.retry_at, "nobody is woken for the next attempt at loading"
 
 
 def places(model: Model) -> tuple[str, ...]:

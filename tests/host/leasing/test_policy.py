@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from host.leasing.policy import (
+    HEADSTART,
     PATIENCE,
     PRIORITIES,
     QUANTUM,
@@ -230,6 +231,16 @@ def test_normal_work_that_needs_a_load_interrupts_background_work_once_that_had_
     device = replace(CPU, lanes={"background": Lane(loaded_at=100.0, served_at=100.0)})
     assert chosen(*models, device=device, now=103.9) == (Run("a", "background"),)
     assert chosen(*models, device=device, now=104.0) == (Unload("a", "room for b"),)
+
+
+def test_of_two_that_wait_for_a_load_the_one_for_which_more_work_waits_comes_first():
+    little, much = model("little", waiting=1, since=95, backlog=1.0), model("much", waiting=9, since=96, backlog=9.0)
+    assert chosen(little, much) == (Load("much", "cpu", "normal"),)
+
+
+def test_work_that_waits_puts_nobody_off_for_ever():
+    little, much = model("little", waiting=1, since=0.0), model("much", waiting=9, since=HEADSTART, backlog=1e9)
+    assert chosen(little, much, now=2000.0) == (Load("little", "cpu", "normal"),)
 
 
 # -- room ------------------------------------------------------------------------------------------------------------
