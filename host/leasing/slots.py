@@ -97,9 +97,15 @@ class Slot:
 
     @property
     def memory_mb(self) -> float:
-        """The best known footprint; what fitted its device once is never taken for too large to be loaded again."""
-        known = self.cost.memory_mb or self.spec.memory_mb
-        return min(known, self.device.memory_mb) if self.spec.memory_mb <= self.device.memory_mb else known
+        """The best known footprint: where it is, or, unloaded, the largest of those that it has where it may be."""
+        if self.state != "unloaded":
+            return self._memory_on(self.device)
+        return max(self._memory_on(device) for device in {self.device.name: self.device, **self._homes}.values())
+
+    def _memory_on(self, device: Device) -> float:
+        """What fitted a device once is never taken for too large to be loaded there again."""
+        known = self.costs.of(CostKey(self.name, self.variant, device.name)).memory_mb or self.spec.memory_mb
+        return min(known, device.memory_mb) if self.spec.memory_mb <= device.memory_mb else known
 
     @property
     def is_cramped(self) -> bool:
@@ -121,7 +127,11 @@ class Slot:
     @property
     def places(self) -> list[str]:
         """Where it may be loaded: as it is, and, when its own devices are not withdrawn any more, there."""
-        return list(dict.fromkeys(device.name for device in (*self.step.devices, *self.ladder[self.rung].devices)))
+        return list(self._homes)
+
+    @property
+    def _homes(self) -> dict[str, Device]:
+        return {device.name: device for device in (*self.step.devices, *self.ladder[self.rung].devices)}
 
     @property
     def backlog(self) -> float:

@@ -525,6 +525,16 @@ async def test_two_gpus_work_on_two_models_at_once():
         assert {slot.device.name for slot in now.leases.slots.values()} == {"gpu0", "gpu1"}
 
 
+async def test_before_a_model_is_loaded_the_most_counts_that_it_took_on_any_of_its_devices():
+    costs = Costs()
+    costs.remember(CostKey("a", "", "gpu1"), Cost(memory_mb=700))
+    async with scene(devices=[CPU, LIGHT, GPU, GPU1], costs=costs, a=spec(100, "gpu")) as now:
+        slot = now.leases.slots["a"]
+        assert (slot.device.name, slot.memory_mb) == ("gpu0", 700)
+        await now.wants("a", jobs=1)
+        assert slot.memory_mb == (100 if slot.device.name == "gpu0" else 700)
+
+
 async def test_a_model_is_loaded_on_whichever_gpu_is_free():
     async with scene(devices=[CPU, LIGHT, GPU, GPU1], a=spec(900, "gpu", keep_alive=30), b=spec(900, "gpu")) as now:
         await now.wants("a", jobs=1)
