@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import resource
 import shutil
@@ -23,6 +24,7 @@ import ffmpeg
 import numpy as np
 
 from hooks import BadInput, Context, Event, ModelUnavailable
+from hooks.worker import die_with_parent
 from plugins.vision.film import FORMATS, NEAR, Film
 from plugins.vision.hashes import bits_of
 from plugins.vision.video import VideoSettings, readable
@@ -257,7 +259,10 @@ def _has_samples(flac: Path) -> bool:
 
 
 def _limits(seconds: int) -> Callable[[], None]:
+    worker = os.getpid()
+
     def limit() -> None:
+        die_with_parent(worker)
         for kind, most in (
             (resource.RLIMIT_CPU, seconds),
             (resource.RLIMIT_AS, ADDRESS_SPACE),

@@ -48,7 +48,7 @@ def films() -> Report:
         "Beside us: the cheapest of the bare commands for the same pictures, key frames where they are enough, of the "
         "same program and as nice as our workers. Ours also reads the headers, tells equal pictures and hands over.",
     ]
-    return Report("films", title, lost, None, figures, notes)
+    return Report("films", title, max(0, lost), max(0, -lost), figures, notes)
 
 
 def make_film(folder: Path, key_frame_every: int) -> Path:

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import av
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
 from plugins.vision.extraction import find_ffmpeg
-from tests.plugins.vision.films import SCENES, Apart, a_worker, drawn, shots, taken_apart, tone
+from tests.end_to_end.host_process import until
+from tests.plugins.vision.films import SCENES, Apart, a_worker, drawn, shots, taken_apart, tone, video_event
 from tools.films import RATE, Heard, fitted, write_film
 
 FRAME = 1 / 25
@@ -301,6 +303,17 @@ def test_what_a_crash_left_in_the_scratch_folder_is_not_taken_for_a_picture(tmp_
     (left / "frame-000099.jpg").write_bytes(b"half a picture")
     assert len(apart(film).moments) == 2
     assert not (left / "frame-000099.jpg").exists()
+
+
+def test_ffmpeg_ends_with_the_worker(tmp_path):
+    film = tmp_path / "film.mp4"
+    write_film(film, shots(*[30.0] * 6), size=(1280, 720))
+    with a_worker(tmp_path / "scratch", every=0.1, same=0) as client:
+        client.send({"op": "run", "hook": "on_video", "events": [video_event(film).model_dump(mode="json")]})
+        until(lambda: list((tmp_path / "scratch").rglob("frame-*.jpg")))
+        [child] = psutil.Process(client.process.pid).children()
+        client.process.kill()
+        child.wait(timeout=30)
 
 
 def test_no_ffmpeg_is_a_clear_message(tmp_path):
