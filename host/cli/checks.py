@@ -18,11 +18,13 @@ from urllib.parse import quote
 
 from host.cli.configuration import inspect_plugins
 from host.cli.output import plural, size
-from host.config import Config, Inbox
+from host.config import Config, Inbox, Mqtt
 from host.control import connect
+from host.errors import HostError
 from host.views import Check, Status
 
 if TYPE_CHECKING:
+    from host.mqtt.client import MqttProblem
     from host.plugin_manager import PluginRegistry
 
 ROOM = 1_000_000_000
@@ -44,7 +46,7 @@ def run_checks(config: Config) -> list[Check]:
     registry, problems = inspect_plugins(config)
     checks += [_bad("settings", str(problem), "Put it right in the configuration.") for problem in problems]
     checks += check_plugins(registry)
-    return [*checks, check_gpu(config), check_ffmpeg(config)]
+    return [*checks, check_broker(config.mqtt), check_gpu(config), check_ffmpeg(config)]
 
 
 def check_python(_config: Config) -> Check:
@@ -161,6 +163,28 @@ def check_plugins(registry: PluginRegistry) -> list[Check]:
         else:
             checks.append(_good(f"plugin {name}", found))
     return checks
+
+
+def check_broker(settings: Mqtt) -> Check:
+    """Whether the MQTT broker lets the host in."""
+    if settings.broker is None:
+        return _good("mqtt", "no broker is configured")
+    if settings.is_embedded:
+        return _good("mqtt", "the host starts a broker of its own, for trying things out")
+    problem = asyncio.run(_refusal(settings))
+    return _bad("mqtt", problem.message, problem.hint) if problem else _good("mqtt", f"{settings.broker} lets us in")
+
+
+async def _refusal(settings: Mqtt) -> MqttProblem | None:
+    import aiomqtt  # with it half of a short command's start
+
+    from host.mqtt.client import Connection, problem_of
+
+    try:
+        async with Connection(settings, f"sensorium-doctor-{os.getpid()}"):
+            return None
+    except (aiomqtt.MqttError, HostError, OSError) as error:
+        return problem_of(error, settings.address)
 
 
 def check_gpu(config: Config) -> Check:

@@ -12,9 +12,10 @@ from pydantic import TypeAdapter
 from hooks import ModelSpec
 from hooks.worker import plugin_manager
 from host.cli import checks
-from host.config import Config, Devices, Inbox, Paths
+from host.config import Config, Devices, Inbox, Mqtt, Paths
 from host.plugin_manager import Plugin, PluginRegistry, Unusable
 from host.views import Check
+from tests.mosquitto import mosquitto, password_lines
 
 
 @pytest.fixture
@@ -248,3 +249,22 @@ def test_a_machine_without_a_gpu_is_well(config, monkeypatch):
 def test_the_filesystem_of_a_path_is_that_of_the_nearest_mount(network, here):
     assert checks.filesystem(network / "deep" / "down") == "nfs4"
     assert checks.filesystem(here) == "ext4"
+
+
+# --- the broker ---
+
+
+def test_a_broker_that_lets_us_in_is_good_and_one_that_does_not_is_told_with_what_to_do(tmp_path, monkeypatch):
+    assert checks.check_broker(Mqtt()).found == "no broker is configured"
+    assert checks.check_broker(Mqtt(broker="embedded")).ok
+    monkeypatch.setenv("SENSORIUM_MQTT_USER", "me")
+    with mosquitto(tmp_path / "broker", password_lines(tmp_path / "passwords", "me", "right")) as broker:
+        monkeypatch.setenv("SENSORIUM_MQTT_PASSWORD", "right")
+        assert checks.check_broker(Mqtt(broker=broker.url)).ok
+        monkeypatch.setenv("SENSORIUM_MQTT_PASSWORD", "wrong")
+        refused = checks.check_broker(Mqtt(broker=broker.url))
+    assert not refused.ok
+    assert "SENSORIUM_MQTT_PASSWORD" in refused.advice
+    away = checks.check_broker(Mqtt(broker=broker.url))
+    assert not away.ok
+    assert "cannot be reached" in away.found
