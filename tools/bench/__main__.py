@@ -26,6 +26,7 @@ BENCHMARKS = {
     "cpu_leases": ("cpu_leases", "cpu_leases"),
     "gpu_leases": ("gpu_leases", "gpu_leases"),
     "whole_host": ("whole_host", "whole_host"),
+    "hearing": ("hearing", "hearing"),
     "keep_in_place": ("intake", "keep_in_place"),
     "consuming": ("intake", "consuming"),
     "mqtt_intake": ("mqtt", "mqtt_intake"),
