@@ -23,6 +23,7 @@ class Hearing:
     def __init__(self, whisper: Whisper, settings: WhisperSettings) -> None:
         self._whisper = whisper
         self._settings = settings
+        self._together = settings.entry.together if settings.together is None else settings.together
 
     def transcript(self, event: Audio, context: Context) -> Transcript:
         """What is said in a recording; goes on where earlier work on it ended. BadInput says why it cannot be heard."""
@@ -34,7 +35,8 @@ class Hearing:
             progress = _Progress(start / RATE, recording.seconds, lambda *said: context.progress(event, *said))
             rest = skipped(recording.blocks(), start)
             size = round(RATE * self._settings.piece_seconds)
-            for piece in pieces(rest, start, size, self._settings.speech_threshold):
+            together = round(RATE * self._together)
+            for piece in pieces(rest, start, size, self._settings.speech_threshold, together):
                 self._refuse_if_long(piece.end / RATE)
                 heard.append(self._hear(piece, heard, progress))
                 if not piece.last:

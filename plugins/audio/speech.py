@@ -36,10 +36,13 @@ class Piece:
         return self.start + len(self.samples)
 
 
-def pieces(blocks: Iterable[np.ndarray], start: int, size: int, threshold: float) -> Iterator[Piece]:
+def pieces(
+    blocks: Iterable[np.ndarray], start: int, size: int, threshold: float, together: int = WINDOW
+) -> Iterator[Piece]:
     """Cut what comes, beginning with sample `start` of the recording, into pieces of up to `size` samples.
 
-    A piece ends in silence if there is any in its last half minute. `size` is greater than `WINDOW`.
+    A piece ends in silence if there is any in its last half minute. `size` is greater than `WINDOW`. Stretches of
+    speech make one window as long as that has at most `together` samples.
     """
     waiting = np.zeros(0, np.float32)
     for block in blocks:
@@ -47,10 +50,10 @@ def pieces(blocks: Iterable[np.ndarray], start: int, size: int, threshold: float
         while len(waiting) >= size:
             stretches = speech(waiting[:size], threshold)
             cut = _last_silence(stretches, size)
-            yield Piece(start, waiting[:cut], _windows(stretches, cut))
+            yield Piece(start, waiting[:cut], _windows(stretches, cut, together))
             start, waiting = start + cut, waiting[cut:]
     if len(waiting):
-        yield Piece(start, waiting, _windows(speech(waiting, threshold), len(waiting)), last=True)
+        yield Piece(start, waiting, _windows(speech(waiting, threshold), len(waiting), together), last=True)
 
 
 def skipped(blocks: Iterable[np.ndarray], count: int) -> Iterator[np.ndarray]:
@@ -78,13 +81,13 @@ def _last_silence(stretches: Sequence[Stretch], size: int) -> int:
     return stretches[-1][0] if goes_on else size
 
 
-def _windows(stretches: Sequence[Stretch], cut: int) -> tuple[Stretch, ...]:
-    """Neighbouring stretches together, as long as they fit into one window."""
+def _windows(stretches: Sequence[Stretch], cut: int, together: int) -> tuple[Stretch, ...]:
+    """Neighbouring stretches together, as long as they are short enough."""
     windows: list[Stretch] = []
     for start, end in stretches:
         if start >= cut:
             break
-        if windows and end - windows[-1][0] <= WINDOW and start - windows[-1][1] <= LONGEST_PAUSE:
+        if windows and end - windows[-1][0] <= together and start - windows[-1][1] <= LONGEST_PAUSE:
             windows[-1] = (windows[-1][0], end)
         else:
             windows.append((start, end))

@@ -59,15 +59,22 @@ class WhisperSettings(BaseModel):
     words: bool = Field(False, description="Whether to tell when each word is said, which takes more time.")
     prompt: str = Field("", max_length=500, description="Names and terms that occur, so that they are spelled right.")
     context: bool = Field(
-        False, description="Whether to go on from what was said before: more even, but errors may repeat themselves."
+        False,
+        description="With batch = 1: whether to go on from what was said before; more even, but errors may repeat.",
     )
     beam: int | None = Field(None, ge=1, le=20, description="Hypotheses to follow. Without it, as the catalog has it.")
     batch: int | None = Field(
         None,
         ge=1,
         le=64,
-        description="Windows of 30 seconds that are decoded together; 1: one after the other. Without it, as the "
-        "catalog has it.",
+        description="Windows that are decoded at a time; 1: one after the other. Without it, as the catalog has it.",
+    )
+    together: float | None = Field(
+        None,
+        ge=0,
+        le=30,
+        description="Seconds in which neighbouring stretches of speech are heard together; less means shorter "
+        "segments. Without it, as the catalog has it.",
     )
     temperatures: tuple[float, ...] | None = Field(
         None, description="Tried in turn where a result looks bad, with batch = 1. Without it, as the catalog has it."

@@ -35,6 +35,7 @@ class Entry(BaseModel):
     licence: str = "MIT"
     beam: int = 5
     batch: int = 8
+    together: float = 30.0
     temperatures: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
     @property

@@ -52,6 +52,7 @@ after = "keep"
 [plugins.whisper]
 model = "{model}/"
 batch = 1
+together = 30.0
 beam = {beam}
 temperatures = [0.0]
 """
