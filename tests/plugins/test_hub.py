@@ -152,6 +152,41 @@ def test_without_the_library_of_the_hub_it_is_said_what_to_install(home, monkeyp
         hub.fetched(REPOSITORY, FILE, "")
 
 
+def test_a_folder_is_cached_when_all_its_files_are(home):
+    folder = put(home).parent
+    assert hub.cached_folder(REPOSITORY, [FILE]) == folder
+    assert hub.cached_folder(REPOSITORY, [FILE, "config.json"]) is None
+
+
+def test_a_folder_that_is_not_here_says_what_to_put_where(home, monkeypatch):
+    call = 'hub.fetched_folder("somebody/model", ["a.bin"], ["*.bin"], \'model = "FOLDER"\')'
+    script = FETCH.replace('hub.fetched("somebody/model", "weights.safetensors", \'pretrained = "FILE"\')', call)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
+    message, hint = run.stdout.splitlines()
+    assert message.startswith(f"{REPOSITORY} is not on this machine and could not be fetched")
+    assert f"`hf download {REPOSITORY}`" in hint
+    assert str(home / "hub") in hint
+    assert 'model = "FOLDER"' in hint
+
+
+def test_a_damaged_file_of_the_cache_is_named(home):
+    file = put(home)
+    hub.check(file.parent)
+    file.resolve().write_bytes(CONTENT[:-1])
+    with pytest.raises(ModelUnavailable, match=r"weights\.safetensors is damaged"):
+        hub.check(file.parent)
+
+
+def test_files_are_compared_with_a_list_of_hashes_that_lies_beside_them(tmp_path):
+    (tmp_path / FILE).write_bytes(CONTENT)
+    (tmp_path / "SHA256SUMS").write_text(f"{DIGEST}  {FILE}\n")
+    hub.check(tmp_path)
+    (tmp_path / "SHA256SUMS").write_text(f"{'0' * 64}  {FILE}\n")
+    with pytest.raises(ModelUnavailable, match="is damaged"):
+        hub.check(tmp_path)
+
+
 def test_the_hash_of_a_cached_file_is_known_without_reading_it(home):
     assert hub.sha256_of_blob(put(home)) == DIGEST
 
