@@ -608,15 +608,15 @@ def test_nothing_waits_for_ever_behind_models_that_always_have_work(found):
 @given(st.sampled_from(["interactive", "background"]).flatmap(greedy_plans))
 @settings(max_examples=60, deadline=None)
 def test_nothing_waits_for_ever_behind_work_of_other_priorities_that_never_ends(found):
-    arrival, others = found["a"].arrivals[0], [plan for name, plan in found.items() if name != "a"]
-    load = max(plan.load for plan in found.values())
-    cost = load * len(found)
+    arrival = found["a"].arrivals[0]
+    service = max(plan.service for plan in found.values())
+    cost = max(plan.load for plan in found.values()) * len(found)
     # Its priority has one batch after its patience; until then nothing else than work of its own is loaded before it.
     patience = max(PATIENCE["normal"], QUANTUM * cost)
     world = World(found, 1000)
     while found["a"].arrivals:
         assert world.step()
-        assert world.now <= arrival + patience + 2 * cost + 2 * max(plan.service for plan in others) + 1
+        assert world.now <= arrival + patience + 2 * cost + 3 * service + 1
 
 
 def test_a_greedy_resident_lets_the_others_in_after_its_quantum():
