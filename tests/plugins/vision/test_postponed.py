@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -65,3 +66,8 @@ def test_a_function_that_is_not_there_is_missed_at_its_call(slow):
         from slow_package.part import triple
     with pytest.raises(AttributeError, match="triple"):
         triple(3)
+
+
+def test_who_asks_whether_a_postponed_module_is_there_is_told_so(slow):
+    with postponed(slow):
+        assert importlib.util.find_spec(slow) is not None
