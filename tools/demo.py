@@ -20,7 +20,7 @@ from host.views import EventView
 from tools.doorbell import NAME, ring
 from tools.drawn_world import Sample, Scene, write_scenes
 from tools.films import Heard, Shot, write_film
-from tools.spoken_world import Espeak, Voice
+from tools.spoken_world import Espeak, Take, Voice, write_recording
 from tools.spoken_world.espeak import SpeechUnavailable
 
 FOLDER = Path("demo")
@@ -43,6 +43,11 @@ BELL = FOLDER / "doorbell"
 BELL_SCENES = (Scene("dog", "brown", "grass"), Scene("cat", "orange", "table"))
 SHOTS = (0, 3, 6, 8, 11)
 SPOKEN = {1.5: "turn on the kitchen light", 12.0: "what is the weather today", 24.0: "open the garden door"}
+MEMOS = {
+    "heater.mp3": ("turn off the bedroom heater", Voice("en-gb-x-rp+f4", speed=160)),
+    "garten.ogg": ("schalte das licht im garten aus", Voice("de+steph2", speed=150)),
+    "bonjour.m4a": ("bonjour tout le monde", Voice("fr+m6", speed=150)),
+}
 SEARCHES = ("a red circle on the left", "a black cat", "a boat in the water", "two birds in the sky")
 console = Console(highlight=False, soft_wrap=True)
 
@@ -56,13 +61,17 @@ async def demonstrate() -> int:
     config = config.model_copy(update={"mqtt": Mqtt(broker="embedded", name="demo")})
     console.print(f"[bold]Drawing {len(SCENES)} pictures into {inbox}/[/] and working them off ...")
     samples = {sample.path.name: sample for sample in write_scenes(inbox, SCENES, seed=SEED)}
-    film = _make_film(inbox, list(samples.values()))
+    espeak = _voice()
+    film = _make_film(inbox, list(samples.values()), espeak)
+    memos = _record_memos(inbox, espeak)
+    count = len(SCENES) + 1 + len(memos)
     async with open_app(config) as app, asyncio.TaskGroup() as tasks:
         running = tasks.create_task(app.run(), name="host")
-        await _worked_off(app, len(SCENES) + 1, running)
-        views = sorted(await app.results(limit=len(SCENES) + 1), key=lambda view: view.event.name)
+        await _worked_off(app, count, running)
+        views = sorted(await app.results(limit=count), key=lambda view: view.event.name)
         console.print(_table([view for view in views if view.event.name in samples], samples))
         _tell_film(next(view for view in views if view.event.name == film.name))
+        _tell_memos([view for view in views if view.event.name in memos])
         for text in (*SEARCHES, *SPOKEN.values()):
             await _search(app, text, samples)
         await _show_devices(app)
@@ -72,18 +81,43 @@ async def demonstrate() -> int:
     return failed
 
 
-def _make_film(inbox: Path, samples: list[Sample]) -> Path:
+def _voice() -> Espeak | None:
+    try:
+        return Espeak()
+    except SpeechUnavailable as error:
+        console.print(f"[yellow]Nobody speaks: {error}[/]")
+        return None
+
+
+def _record_memos(inbox: Path, espeak: Espeak | None) -> list[str]:
+    """Voice memos in three languages and formats, where a voice is installed; their names."""
+    if espeak is None:
+        return []
+    console.print(f"and {len(MEMOS)} voice memos ...")
+    for name, (text, voice) in MEMOS.items():
+        write_recording(inbox / name, Take.of([0.4, espeak.say(text, voice), 0.6]).samples)
+    return list(MEMOS)
+
+
+def _tell_memos(views: list[EventView]) -> None:
+    if views:
+        table = Table("memo", "language", "said", title="What was heard", title_justify="left")
+        for view in views:
+            (heard,) = (result.data for result in view.results if result.type == "transcript")
+            right = heard["text"] == MEMOS[view.event.name][0]
+            table.add_row(view.event.name, heard["language"], f"[{'green' if right else 'yellow'}]{heard['text']}[/]")
+        console.print(table)
+
+
+def _make_film(inbox: Path, samples: list[Sample], espeak: Espeak | None) -> Path:
     """A film of some of the pictures, in which something is said where a voice is installed."""
     film = inbox / "film.mp4"
     console.print(f"and a film of half a minute, [bold]{film}[/] ...")
     shots = [Shot(Image.open(samples[number].path).convert("RGB"), 6) for number in SHOTS]
     partial = film.with_name(".film.mp4")  # hidden, so that the host leaves it alone until it is whole
-    try:
-        espeak, voice = Espeak(), Voice("en-us+m5", speed=150)
-        heard = [Heard(second, espeak.say(text, voice).samples) for second, text in SPOKEN.items()]
-    except SpeechUnavailable as error:
-        console.print(f"[yellow]Nobody speaks in it: {error}[/]")
-        heard = []
+    voice = Voice("en-us+m5", speed=150)
+    said = SPOKEN.items() if espeak else ()
+    heard = [Heard(second, espeak.say(text, voice).samples) for second, text in said]
     write_film(partial, shots, heard)
     return partial.rename(film)
 
@@ -145,7 +179,7 @@ async def _show_devices(app: App) -> None:
 
 
 def _say_where(outbox: Path, data: Path) -> None:
-    console.print(f"\nThe answers lie in [bold]{outbox}/[/], a JSON file for each picture; for the film also its")
+    console.print(f"\nThe answers lie in [bold]{outbox}/[/], a JSON file for each file; for the film also its")
     console.print("timeline, subtitles and a contact sheet, [bold]film.mp4.contact.jpg[/];")
     console.print(f"the pictures are safe in [bold]{data / 'library'}/[/], the journal is {data / 'journal.db'}.")
     console.print(f'\nGo on: [bold].venv/bin/sensorium search --data {data} "a yellow star"[/]')
