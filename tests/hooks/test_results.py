@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from hooks import Segment, Transcript, Turn, Word
+from hooks import Artifact, Segment, Transcript, Turn, Word
 from hooks.results import text_files
 
 FACTS = {"language": "en", "language_probability": 0.98, "duration": 4.0}
@@ -95,3 +95,16 @@ def test_a_segment_is_spoken_by_whoever_speaks_longest_in_it():
     assert told.texts()[".txt"] == "anna: hello\nbob: hello\nhello\n"
     assert "\nanna: hello\n" in told.texts()[".vtt"]
     assert told.text == transcript.text
+
+
+@pytest.mark.parametrize("suffix", [".srt", ".contact.jpg", ".timeline.json", ".a.b.wav"])
+def test_a_file_for_people_is_named_by_what_arrived_and_its_suffix(suffix):
+    assert Artifact(suffix=suffix, media_type="x/y", content=b"x").split() == (
+        {"suffix": suffix, "media_type": "x/y"}, b"x",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("suffix", ["", "srt", ".json", "/../x", ".a/b", ".A", ".", ".a.b.c.d", ".x\n"])
+def test_a_file_for_people_cannot_be_named_as_the_sidecar_or_lead_elsewhere(suffix):
+    with pytest.raises(ValueError, match="one to three extensions"):
+        Artifact(suffix=suffix, media_type="x/y", content=b"x")
