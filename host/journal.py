@@ -252,7 +252,7 @@ async def _prepare(connection: aiosqlite.Connection, pragmas: Iterable[str]) -> 
     connection.row_factory = sqlite3.Row
     for pragma in pragmas:
         await connection.execute(f"PRAGMA {pragma}")
-    await connection.create_function("passages_of", 2, passages_of, deterministic=True)  # a trigger calls it
+    await connection.create_function("passages_of", 1, passages_of, deterministic=True)  # a trigger calls it
 
 
 async def _migrate(path: Path, connection: aiosqlite.Connection) -> None:

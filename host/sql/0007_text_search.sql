@@ -13,14 +13,14 @@ CREATE TRIGGER passages_come AFTER INSERT ON results
 WHEN instr(NEW.data, '"text"') OR instr(NEW.data, '"labels"')
 BEGIN
     INSERT INTO passages (rowid, body, begins, ends)
-    SELECT NEW.id << 20 | key, value ->> 0, value ->> 1, value ->> 2 FROM json_each(passages_of(NEW.type, NEW.data));
+    SELECT NEW.id << 20 | key, value ->> 0, value ->> 1, value ->> 2 FROM json_each(passages_of(NEW.data));
 END;
 
-CREATE TRIGGER passages_change AFTER UPDATE OF type, data ON results
+CREATE TRIGGER passages_change AFTER UPDATE OF data ON results
 BEGIN
     DELETE FROM passages WHERE rowid BETWEEN OLD.id << 20 AND OLD.id << 20 | 1048575;
     INSERT INTO passages (rowid, body, begins, ends)
-    SELECT NEW.id << 20 | key, value ->> 0, value ->> 1, value ->> 2 FROM json_each(passages_of(NEW.type, NEW.data));
+    SELECT NEW.id << 20 | key, value ->> 0, value ->> 1, value ->> 2 FROM json_each(passages_of(NEW.data));
 END;
 
 CREATE TRIGGER passages_go AFTER DELETE ON results
@@ -32,4 +32,4 @@ END;
 -- Of the results that are there already.
 INSERT INTO passages (rowid, body, begins, ends)
 SELECT r.id << 20 | key, value ->> 0, value ->> 1, value ->> 2
-FROM results r, json_each(passages_of(r.type, r.data)) WHERE r.type <> 'embedding';
+FROM results r, json_each(passages_of(r.data));

@@ -11,8 +11,6 @@ from typing import Any
 
 MOST = 1 << 20  # passages of a result
 SURE = 0.5  # a label that is more likely than all others together
-# A timeline says again what the results that it is made of say.
-SILENT = frozenset({"embedding", "timeline"})
 # Stands between characters that are words of their own and have no space between them; a tokenizer takes it for one.
 SEPARATOR = "\u200b"
 # Thai and Lao, Burmese, Khmer, Japanese and Chinese: written without spaces.
@@ -24,14 +22,13 @@ _UNSPACED = re.compile(
 Passage = tuple[str, float | None, float | None]
 
 
-def passages_of(kind: str, data: str) -> str:
+def passages_of(data: str) -> str:
     """The passages of a result as JSON: text as it is indexed, and the seconds where it begins and ends, or null.
 
     They are told by the shape of the data, whichever plugin it is from: one for each of its `segments` (text, start,
-    end); without any, its `text`; without that, the first of its `labels`, when that one is more likely than not.
+    end), or of its `subtitles`; without any, its `text`; without that, the first of its `labels`, when that one is more
+    likely than not. What a timeline says beside its subtitles are the words of other results.
     """
-    if kind in SILENT:
-        return "[]"
     try:
         found = json.loads(data)
     except (ValueError, RecursionError):
@@ -42,7 +39,7 @@ def passages_of(kind: str, data: str) -> str:
 
 def _passages(data: dict[str, Any]) -> Iterator[Passage]:
     match data:
-        case {"segments": [_, *_] as segments}:
+        case {"segments": [_, *_] as segments} | {"subtitles": [_, *_] as segments}:
             for segment in segments:
                 if isinstance(segment, dict) and isinstance(segment.get("text"), str):
                     yield segment["text"], _seconds(segment.get("start")), _seconds(segment.get("end"))

@@ -28,7 +28,7 @@ class Database:
         self._connection = sqlite3.connect(":memory:", isolation_level=None)
         self._connection.row_factory = sqlite3.Row
         self._connection.execute("PRAGMA foreign_keys = ON")
-        self._connection.create_function("passages_of", 2, passages_of, deterministic=True)
+        self._connection.create_function("passages_of", 1, passages_of, deterministic=True)
         for script in _scripts():
             self._connection.executescript(resources.files("host.sql").joinpath(script).read_text())
 

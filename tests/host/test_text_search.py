@@ -243,27 +243,28 @@ async def test_results_from_before_there_was_a_search_are_found_after_it(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("kind", "data", "passages"),
+    ("data", "passages"),
     [
-        ("caption", {"text": "a cat"}, [["a cat", None, None]]),
-        ("transcript", {"text": "", "segments": []}, []),
-        ("transcript", {"text": "x", "segments": [{"text": "x", "start": 1, "end": 2.5}]}, [["x", 1.0, 2.5]]),
-        ("odd", {"segments": [{"text": 3}, 4, {"text": "x", "start": "soon", "end": None}]}, [["x", None, None]]),
-        ("odd", {"segments": "all", "text": "x"}, [["x", None, None]]),
-        ("labels", {"labels": [{"name": "cat", "score": 0.7}, {"name": "dog", "score": 0.2}]}, [["cat", None, None]]),
-        ("labels", {"labels": [{"name": "cat", "score": 0.4}]}, []),
-        ("labels", {"labels": []}, []),
-        ("timeline", {"text": "a cat"}, []),
-        ("odd", [1, 2], []),
-        ("odd", {"text": 3}, []),
+        ({"text": "a cat"}, [["a cat", None, None]]),
+        ({"text": "", "segments": []}, []),
+        ({"text": "x", "segments": [{"text": "x", "start": 1, "end": 2.5}]}, [["x", 1.0, 2.5]]),
+        ({"segments": [{"text": 3}, 4, {"text": "x", "start": "soon", "end": None}]}, [["x", None, None]]),
+        ({"segments": "all", "text": "x"}, [["x", None, None]]),
+        ({"labels": [{"name": "cat", "score": 0.7}, {"name": "dog", "score": 0.2}]}, [["cat", None, None]]),
+        ({"labels": [{"name": "cat", "score": 0.4}]}, []),
+        ({"labels": []}, []),
+        ({"speech": [{"text": "said"}], "subtitles": [{"text": "x", "start": 1, "end": 2}]}, [["x", 1.0, 2.0]]),
+        ({"speech": [{"text": "said"}], "frames": [{"caption": "a cat"}], "subtitles": []}, []),
+        ([1, 2], []),
+        ({"text": 3}, []),
     ],
 )
-def test_what_of_a_result_can_be_searched(kind, data, passages):
-    assert json.loads(passages_of(kind, json.dumps(data))) == passages
+def test_what_of_a_result_can_be_searched(data, passages):
+    assert json.loads(passages_of(json.dumps(data))) == passages
 
 
 def test_what_is_no_json_has_no_words():
-    assert passages_of("odd", "a text") == "[]"
+    assert passages_of("a text") == "[]"
 
 
 async def test_a_search_to_read_only_leaves_no_file(place):
