@@ -134,7 +134,7 @@ async def test_a_plan_is_the_same_of_a_host_that_runs_and_of_one_that_does_not(p
     (running,), (asleep,) = beside.models, alone.models
     assert (running.plugin, running.devices, running.fate) == ("reader", ["cpu"], "stays")
     assert (running.measured, running.load_seconds is not None) == (True, True)
-    assert (asleep.plugin, asleep.devices, asleep.fate) == ("reader", ["cpu"], "stays")
+    assert (asleep.plugin, asleep.devices, asleep.fate, asleep.measured) == ("reader", ["cpu"], "stays", True)
     assert [(device.name, device.budget_mb) for device in alone.devices][1:] == [("gpu0", 5644)]
 
 
