@@ -1,6 +1,7 @@
 """A long life at random, from seeds: faults at every effect, and every invariant looked at at every step.
 
-SENSORIUM_SOAK says how many transitions; the seed of what goes wrong is in the message.
+SENSORIUM_SOAK says how many transitions: a million take some two minutes of one core. The seed of what goes wrong is in
+the message.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from tests.host.leasing.simulated_host import CPU, GPUS, Faults, Job, SimulatedH
 
 __all__ = ["checked"]
 
-TRANSITIONS = int(os.environ.get("SENSORIUM_SOAK", "100000"))
+TRANSITIONS = int(os.environ.get("SENSORIUM_SOAK", "1000000"))
 LIFE = 3000  # transitions of one host
 
 
