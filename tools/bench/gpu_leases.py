@@ -6,7 +6,7 @@ from host.leasing.nvml import open_nvml
 from tools.bench.cpu_leases import report
 from tools.bench.intake import workplace
 from tools.bench.leases_at_work import Size, Workplace, run
-from tools.bench.report import Figure, Report
+from tools.bench.report import Report
 
 SMALLEST, LARGEST = 500, 2000  # MB of weights: a sixth of the GPU, within these
 CONTEXT_MB = 700  # what CUDA and PyTorch take beside the weights
@@ -28,16 +28,6 @@ def gpu_leases() -> Report:
     size = Size(weights, 4096, budget, footprint, jobs=200, loads=5, threads=4, reserve_mb=reserve, uuid=gpu.uuid)
     with workplace() as folder:
         outcome = run(Workplace(folder, size), memory=lambda process: (driver.used_mb(gpu) or 0.0) - before, spares=1)
-    found = report("gpu_leases", gpu.name, size, outcome, budget)
-    back = Figure(
-        "memory after the last unload",
-        f"{outcome.end_mb:.0f} MB more",
-        f"at the start {outcome.start_mb:.0f} MB more",
-        outcome.end_mb - outcome.start_mb,
-        64,
-        False,
-        "MB",
-    )
-    found.figures = [back if figure.what == back.what else figure for figure in found.figures]
+    found = report("gpu_leases", gpu.name, size, outcome, own_mb=64)
     found.notes.append(f"Memory by NVML, beside the {before:.0f} MB that were in use before.")
     return found

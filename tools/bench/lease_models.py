@@ -9,16 +9,13 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel
 
 from hooks import Caption, Device, ModelSpec, Result, Text, hookimpl
 
-if TYPE_CHECKING:
-    import torch
-
-LIBRARIES = ("torch", "safetensors.torch")
+LIBRARIES = {"cpu": ("numpy", "safetensors.numpy"), "gpu": ("torch", "safetensors.torch")}
 NAMES = ("ash", "birch", "cedar")
 
 
@@ -29,7 +26,6 @@ class Settings(BaseModel):
     memory_mb: int = 1000
     device: str = "cpu"
     keep_alive: float = 5.0
-    rounds: int = 1
 
 
 class Stack:
@@ -42,21 +38,18 @@ class Stack:
     @hookimpl
     def model_spec(self, settings: Settings) -> ModelSpec:
         return ModelSpec(
-            name="stack", memory_mb=settings.memory_mb, device=settings.device, batch=4, imports=LIBRARIES,
-            keep_alive=settings.keep_alive, files=settings.shards,
+            name="stack", memory_mb=settings.memory_mb, device=settings.device, batch=4,
+            imports=LIBRARIES[settings.device], keep_alive=settings.keep_alive, files=settings.shards,
         )  # fmt: skip
 
     @hookimpl
     def load(self, settings: Settings, device: Device) -> Any:
-        import torch
-
-        torch.set_num_threads(device.threads)
         return build(settings.shards, device.torch)
 
     @hookimpl
     def on_text(self, events: list[Text], model: Any, settings: Settings) -> Iterator[Result]:
         for event in events:
-            yield event.result(Caption(text=f"{say(model, event.open().read(), settings.rounds):.6f}"))
+            yield event.result(Caption(text=f"{say(model, event.open().read()):.6f}"))
 
 
 ash, birch, cedar = Stack(), Stack(), Stack()
@@ -64,48 +57,56 @@ ash, birch, cedar = Stack(), Stack(), Stack()
 
 def write_shards(folder: Path, memory_mb: int, width: int, seed: int, shards: int = 6) -> list[Path]:
     """Random weights of about so many MB, in so many files; the files are on the disk afterwards."""
-    import torch
-    from safetensors.torch import save_file
+    import numpy
+    from safetensors.numpy import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(seed)
+    chance = numpy.random.default_rng(seed)
     layers = max(shards, round(memory_mb * 2**20 / (4 * width * width)))
     paths = []
     for shard in range(shards):
-        mine = range(shard, layers, shards)
         paths.append(folder / f"{shard}.safetensors")
-        save_file({f"{layer}": torch.randn(width, width) / width**0.5 for layer in mine}, paths[-1])
+        mine = range(shard, layers, shards)
+        save_file({f"{n}": chance.random((width, width), numpy.float32) / width for n in mine}, paths[-1])
         with paths[-1].open("rb") as file:
             os.fsync(file.fileno())
     return paths
 
 
-def build(shards: Sequence[Path], device: str) -> list[torch.Tensor]:
+def build(shards: Sequence[Path], device: str) -> list[Any]:
     """The layers in the device's memory, in order. One shard at a time, so that no more than that is there twice."""
-    import torch
-    from safetensors.torch import load_file
-
-    layers: dict[int, torch.Tensor] = {}
-    with torch.inference_mode():
-        for shard in shards:
-            for name, tensor in load_file(shard).items():
-                layers[int(name)] = torch.empty_like(tensor, device=device).copy_(tensor)
-    if device != "cpu":
-        torch.cuda.synchronize()
+    layers: dict[int, Any] = {}
+    for shard in shards:
+        layers.update(_read(shard, device))
     return [layers[index] for index in sorted(layers)]
 
 
-def say(layers: list[torch.Tensor], content: bytes, rounds: int) -> float:
-    """A number that every layer has a part in, the same for the same content."""
-    import torch
+def _read(shard: Path, device: str) -> dict[int, Any]:
+    if device == "cpu":
+        from safetensors.numpy import load_file
 
-    generator = torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(content).digest()[:4], "big"))
-    with torch.inference_mode():
-        state = torch.randn(1, layers[0].shape[0], generator=generator).to(layers[0].device)
-        for _ in range(rounds):
-            for layer in layers:
-                state = torch.tanh(state @ layer)
-        return float(state.float().mean())
+        return {int(name): layer for name, layer in load_file(shard).items()}
+    import torch
+    from safetensors.torch import load_file as load_tensors
+
+    found = {int(name): layer.to(device) for name, layer in load_tensors(shard).items()}
+    torch.cuda.synchronize()
+    return found
+
+
+def say(layers: list[Any], content: bytes) -> float:
+    """A number that every layer has a part in, the same for the same content."""
+    import numpy
+
+    state: Any = numpy.frombuffer(hashlib.sha256(content).digest(), numpy.uint8) / numpy.float32(255)
+    if not isinstance(layers[0], numpy.ndarray):
+        import torch
+
+        state = torch.from_numpy(state).to(layers[0].device)
+    for layer in layers:
+        state = state @ layer[: len(state), : len(state)]
+        state = state / state.max()
+    return float(state.sum())
 
 
 def forget(paths: Sequence[Path]) -> None:

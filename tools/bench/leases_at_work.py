@@ -28,10 +28,11 @@ BARE = """
 import os; os.nice(19)
 import sys, time
 from pathlib import Path
-import torch, safetensors.torch
-from tools.bench.lease_models import build, forget
-device, threads, *names = sys.argv[1:]
-torch.set_num_threads(int(threads))
+from importlib import import_module
+from tools.bench.lease_models import LIBRARIES, build, forget
+kind, device, *names = sys.argv[1:]
+for library in LIBRARIES[kind]:
+    import_module(library)
 shards = [Path(name) for name in names]
 forget(shards)
 began = time.perf_counter()
@@ -143,6 +144,7 @@ def run(place: Workplace, *, memory: Callable[[psutil.Process], float], spares: 
         outcome.makespan = time.perf_counter() - began
         outcome.loads = int(place.rows("SELECT count(*) FROM residencies")[0][0])
         _settled(place, host, spares)
+        outcome.unfinished = place.size.jobs - len(list(place.outbox.rglob("*.txt.json")))
         outcome.end_mb = _still(lambda: memory(process))
         _cold_loads(place, host, outcome, spares)
         found = place.rows("SELECT plugin, memory_mb FROM costs")
@@ -183,7 +185,6 @@ def _work(
         return place.done() >= len(jobs)
 
     _until(host, all_done)
-    outcome.unfinished = len(jobs) - len(list(place.outbox.rglob("*.txt.json")))
 
 
 def _cold_loads(place: Workplace, host: subprocess.Popen[bytes], outcome: Outcome, spares: int) -> None:
@@ -203,7 +204,7 @@ def _cold_loads(place: Workplace, host: subprocess.Popen[bytes], outcome: Outcom
 def _bare_load(place: Workplace, name: str) -> float:
     """Seconds in which a process that has imported its libraries reads the weights and builds the model."""
     where = "cuda:0" if place.size.uuid else "cpu"
-    command = [sys.executable, "-c", BARE, where, str(place.size.threads), *map(str, place.shards[name])]
+    command = [sys.executable, "-c", BARE, place.size.device, where, *map(str, place.shards[name])]
     bare = subprocess.run(command, env=place.environment, check=True, stdout=subprocess.PIPE, text=True)
     return float(bare.stdout)
 
