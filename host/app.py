@@ -13,6 +13,7 @@ import contextlib
 import gc
 import os
 import shutil
+import sys
 import tempfile
 import time
 import uuid
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
 
 SUBMIT = "submit"
 SETTLED_CHECK = 0.1
+SWITCH = 0.001  # seconds for which the loop waits when the intake's thread computes; 5 ms as Python comes
 
 log = get_logger(__name__)
 
@@ -189,6 +191,7 @@ class App(Questions):
             self.broker = self.mqtt = self.publisher = None
         began, before = time.time(), await self._finished()
         gc.freeze()  # what is here by now stays: it is not looked through again and again while the loop waits
+        sys.setswitchinterval(SWITCH)
         control = ControlServer(self, self.config.paths.data / "control.sock")
         async with self._broker(), self._named(), self.working(), control, asyncio.TaskGroup() as tasks:
             background = [tasks.create_task(source.run(), name=source.inbox.name) for source in self.sources]

@@ -116,5 +116,3 @@ def _peak_of_workers(process: psutil.Process, folder: Path) -> float:
             return peak
         time.sleep(0.2)
     return peak
-
-
