@@ -174,7 +174,6 @@ class SidecarSink:
             with contextlib.suppress(OSError):  # the journal has it too; `sensorium why` tells
                 _write_json(_place(self._failed, relative, REPORT), body)
 
-
     def withdrawn(self, source: str, origins: Sequence[str]) -> None:
         """Take back what `refused` said; a report of failed jobs under the same name stays. Blocks."""
         for origin in origins:

@@ -72,7 +72,8 @@ class FolderSource:
         self._plan = ScanPlan(self._scanner.root, inbox.scan_every, 2 * inbox.quiet, clock)
         self._settle: Settle[str] = Settle(inbox.quiet, clock)
         self._found: dict[str, Found] = {}  # what settles
-        self._taking: set[str] = set()
+        self._taking: dict[str, str] = {}  # by its revision
+        self._overtaken: set[str] = set()  # folders of files that changed while they were taken in
         self._stuck: dict[str, Found] = {}  # committed, but the inbox cannot be rid of it
         self._known: dict[str, str] = {}  # committed and kept, by its revision: some of what the journal knows
         self._ready: asyncio.Queue[Found] = asyncio.Queue()
@@ -266,9 +267,12 @@ class FolderSource:
         return settling + await self._unseen([found for found in others if found.origin not in self._settle])
 
     def _is_in_hand(self, found: Found) -> bool:
-        """Whether it is being taken in, or was."""
-        known = self._known.get(found.origin) == found.look.revision
-        return known or found.origin in self._taking or self._is_stuck(found)
+        """Whether it is being taken in, or was; one that has changed since is looked for once more afterwards."""
+        revision = found.look.revision
+        taken = self._taking.get(found.origin)
+        if taken not in (None, revision):
+            self._overtaken.add(os.path.dirname(found.path))
+        return taken is not None or self._known.get(found.origin) == revision or self._is_stuck(found)
 
     async def _unseen(self, found: Sequence[Found]) -> list[Found]:
         if not found:
@@ -296,7 +300,7 @@ class FolderSource:
     def _watch_settle(self, found: Found) -> None:
         self._found[found.origin] = found
         if self._settle.observe(found.origin, found.look):
-            self._taking.add(found.origin)
+            self._taking[found.origin] = found.look.revision
             self._ready.put_nowait(self._found.pop(found.origin))
 
     async def _look_at_due(self) -> None:
@@ -329,8 +333,15 @@ class FolderSource:
             else:
                 self._alarm("intake", "")
             finally:
-                self._taking.difference_update(found.origin for found in group)
-                self._wake.set()
+                self._release(group)
+
+    def _release(self, group: Iterable[Found]) -> None:
+        for found in group:
+            self._taking.pop(found.origin, None)
+        if self._overtaken:
+            self._notice(dict.fromkeys(self._overtaken, False), 1)
+            self._overtaken.clear()
+        self._wake.set()
 
     async def _take_group(self, group: list[Found]) -> None:
         keep = self.inbox.after == "keep"
@@ -345,7 +356,7 @@ class FolderSource:
         else:
             again += await self._acknowledge(accepted)
         for found in again:
-            self._taking.discard(found.origin)
+            self._taking.pop(found.origin, None)
             self._notice({os.path.dirname(found.path): False}, 1)
         if refused := [(found.origin, verdict.reason) for found, verdict in pairs if isinstance(verdict, Refused)]:
             await self._report(refused)

@@ -648,6 +648,25 @@ async def test_when_nothing_can_be_stored_everything_stays_and_comes_again(desk,
             await until(lambda: desk.left() == [])
 
 
+@pytest.mark.parametrize("first", ["", "half"])
+async def test_a_file_that_changes_while_it_is_taken_in_comes_again(desk, monkeypatch, first):
+    """What tells of the change is heard, and the file found, while the file is still in hand."""
+    accept = desk.intake.accept
+
+    async with desk.source(after="keep") as source:
+
+        async def late(arrivals: Any) -> Any:
+            verdicts = await accept(arrivals)
+            monkeypatch.undo()
+            desk.put("cat.txt", "the whole")
+            await until(lambda: source._overtaken)
+            return verdicts
+
+        monkeypatch.setattr(desk.intake, "accept", late)
+        desk.put("cat.txt", first)
+        await took_in(desk, *["cat.txt"] * (2 if first else 1))
+
+
 @pytest.mark.usefixtures("quick")
 async def test_a_refusal_that_cannot_be_recorded_is_tried_again(desk, monkeypatch):
     async def full(*statements: Any) -> None:
