@@ -218,8 +218,8 @@ def _compare(report: Report, broker: Mosquitto, folder: Path, size: int) -> None
     what = f"{size:,} bytes, beside a loop that stores nothing"
     report.figures.append(Figure(what, spread(ours, "/s", 0), spread(plain, "/s", 0), ratio, bound, True))
     what, lag = f"{size:,} bytes, p99 of the loop's lag", max(lags)
-    beside = spread(idle, " ms", 1)
-    report.figures.append(Figure(what, spread(lags, " ms", 1), beside, lag, 20, False, "ms"))
+    beside = spread(idle, "ms", 1)
+    report.figures.append(Figure(what, spread(lags, "ms", 1), beside, lag, 20, False, "ms"))
 
 
 def _compare_commits(report: Report, broker: Mosquitto, folder: Path) -> None:
