@@ -264,7 +264,7 @@ class App(Questions):
             helpers.append(tasks.create_task(self.learned.run(), name="learned"))
             await self._open_publisher()
         spares = None
-        if self.running_pid is not None:
+        if self.running_pid is not None and any(plugin.warm_spare for plugin in self.registry.usable.values()):
             keeping = self.dispatcher.crew.spares.run(self.dispatcher.wishes, self._room_for_spares)
             spares = tasks.create_task(keeping, name="spares")
         if self.publisher is not None and self.running_pid is not None:

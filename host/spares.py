@@ -18,6 +18,8 @@ from typing import Protocol
 from host.log import get_logger
 from host.workers import Launch, Worker, WorkerFailed
 
+LOOK_EVERY = 1.0  # seconds between two looks at what is wished for, when nothing is heard
+
 log = get_logger(__name__)
 
 
@@ -111,7 +113,9 @@ class Spares:
         self._room_mb = room_mb
         self._wake.set()
         while True:
-            await self._wake.wait()
+            with contextlib.suppress(TimeoutError):  # a model is told to have left a moment after its worker has ended
+                async with asyncio.timeout(LOOK_EVERY):
+                    await self._wake.wait()
             self._wake.clear()
             while self._dead:
                 await self._end(self._dead.pop(), kill=True)
