@@ -1,4 +1,4 @@
-"""`python -m tools.bench NAME… [--json]`, `--list`, `--all`."""
+"""`python -m tools.bench NAME… [--json] [--write]`, `--list`, `--all`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import datetime
 import os
 import platform
+import re
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -16,6 +17,11 @@ import psutil
 from tools.bench.report import Report, dump
 
 TABLE = Path("docs/benchmarks.md")
+HEAD = """# Benchmarks
+
+`make bench` runs all and writes this page; `python -m tools.bench NAME --write` renews one section.
+Rates are noisy on a shared machine: trust the ratios, whose two sides were measured in the same run.
+"""
 # Name, module, function: imported only when it is run.
 BENCHMARKS = {
     "round_trip": ("round_trip", "round_trip"),
@@ -43,6 +49,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="benchmarks to run; see --list")
     parser.add_argument("--list", action="store_true", help="name all benchmarks")
     parser.add_argument("--all", action="store_true", help=f"run all and write {TABLE}")
+    parser.add_argument("--write", action="store_true", help=f"write the sections of those that run into {TABLE}")
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
     if arguments.list:
@@ -54,10 +61,11 @@ def main() -> int:
         parser.error(f"unknown: {', '.join(unknown)}; --list names them" if unknown else "name a benchmark, or --all")
     reports = []
     for name in names:
+        load = os.getloadavg()[0]
         reports.append(_function(name)())
         print(reports[-1].text(), file=sys.stderr if arguments.json else sys.stdout, flush=True)
-        if arguments.all:
-            write_table(reports)
+        if arguments.all or arguments.write:
+            write_section(reports[-1], load)
     if arguments.json:
         print(dump(reports))
     return 0 if all(report.holds for report in reports) else 1
@@ -69,20 +77,26 @@ def _function(name: str) -> Callable[[], Report]:
     return found
 
 
-def write_table(reports: list[Report]) -> None:
-    """Write the table with date and machine."""
-    memory = psutil.virtual_memory().total / 2**30
-    system = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
-    machine = f"{os.cpu_count()} cores, {memory:.0f} GB, {system}"
-    head = [
-        "# Benchmarks",
-        "",
-        f"Measured on {datetime.date.today()} with {machine}, no GPU, by `make bench`.",
-        "Rates are noisy on a shared machine: trust the ratios, whose two sides were measured in the same run.",
-        "",
-    ]
+def write_section(report: Report, load: float) -> None:
+    """Write a report into the table, with date, machine and its load before; other sections and prose stay."""
+    sections = _sections(TABLE.read_text()) if TABLE.exists() else {}
+    sections[report.name] = report.markdown().replace("\n\n", f"\n\n{_origin(load)}\n\n", 1)
+    order = [*BENCHMARKS, *(title for title in sections if title not in BENCHMARKS)]
     TABLE.parent.mkdir(exist_ok=True)
-    TABLE.write_text("\n".join([*head, *(report.markdown() for report in reports)]))
+    TABLE.write_text("\n".join([HEAD, *(sections[title].strip() + "\n" for title in order if title in sections)]))
+
+
+def _sections(text: str) -> dict[str, str]:
+    """The table's sections by their titles, each with its heading."""
+    parts = re.split(r"^(?=### )", text, flags=re.MULTILINE)[1:]
+    return {part.splitlines()[0].removeprefix("### "): part for part in parts}
+
+
+def _origin(load: float) -> str:
+    memory = psutil.virtual_memory().total / 2**30
+    machine = f"{os.cpu_count()} cores, {memory:.0f} GB, {platform.system()} {platform.machine()}"
+    python = f"Python {platform.python_version()}"
+    return f"_{datetime.date.today()}, {machine}, {python}, load {load:.1f} before it began._"
 
 
 if __name__ == "__main__":
