@@ -28,6 +28,7 @@ from hooks.errors import SensoriumError, WireError
 from hooks.model import Device, ModelSpec
 from hooks.wire import Arena, Message
 from host import processes
+from host.frames import Frames
 from host.log import get_logger
 from host.names import whole
 from host.remains import PATIENCE, end_family
@@ -36,7 +37,6 @@ OUTPUT_LINES = 40
 OUTPUT_CHUNK = 64 * 1024
 OUTPUT_GRACE = 1.0
 STOP_GRACE = 10.0
-STREAM_LIMIT = 1024 * 1024
 
 log = get_logger(__name__)
 
@@ -89,8 +89,7 @@ class Worker:
         self.left: list[psutil.Process] = []
         self._output: deque[str] = deque(maxlen=OUTPUT_LINES)
         self._process: asyncio.subprocess.Process | None = None
-        self._reader: asyncio.StreamReader | None = None
-        self._writer: asyncio.StreamWriter | None = None
+        self._frames: Frames | None = None
         self._helpers: list[asyncio.Task[None]] = []
         self._to_worker = Arena.create()
         self._from_worker = Arena.create()
@@ -107,7 +106,8 @@ class Worker:
         try:
             with theirs:
                 self._process = await self._spawn(theirs.fileno())
-            self._reader, self._writer = await asyncio.open_unix_connection(sock=ours, limit=STREAM_LIMIT)
+            loop = asyncio.get_running_loop()
+            _, self._frames = await loop.create_unix_connection(lambda: Frames(self._from_worker), sock=ours)
         except BaseException:
             ours.close()
             raise
@@ -175,9 +175,10 @@ class Worker:
         self.at_work = True
         try:
             async with asyncio.timeout(limit) as deadline:
-                await self._send(Message(body, list(blobs)))
+                self._send(Message(body, list(blobs)))
+                answers = self._connection()
                 furthest: dict[str, float] = {}
-                while (message := await self._receive()).op != last:
+                while (message := await answers.receive()).op != last:
                     if message.op == "error":
                         raise _said(message)
                     if message.op == "progress" and _is_further(message, furthest):
@@ -198,7 +199,7 @@ class Worker:
         with contextlib.suppress(TimeoutError, ConnectionError):
             async with asyncio.timeout(STOP_GRACE):
                 self.on_exit = _nothing
-                await self._send(Message({"op": "unload"}))
+                self._send(Message({"op": "unload"}))
                 await self._exited()
         await self.kill()
 
@@ -227,8 +228,8 @@ class Worker:
             self._ended = True
             self._to_worker.close()
             self._from_worker.close()
-            if self._writer is not None:
-                self._writer.close()
+            if self._frames is not None:
+                self._frames.close()
 
     def kill_soon(self) -> None:
         """Send the signal that ends the process and what it has started, and do not wait."""
@@ -269,19 +270,14 @@ class Worker:
         kind = "lost" if isinstance(error, ConnectionError) else "died"
         return WorkerFailed(kind, f"The worker of {self.launch.plugin} ended {how}.", hint, self.last_words())
 
-    async def _send(self, message: Message) -> None:
-        if self._writer is None or self._reader is None or self._reader.at_eof():
-            raise ConnectionError("the worker is not running")
+    def _send(self, message: Message) -> None:
         self._to_worker.reset()
-        self._writer.writelines(wire.encode(message, self._to_worker))
-        await self._writer.drain()
+        self._connection().send(message, self._to_worker)
 
-    async def _receive(self) -> Message:
-        if self._reader is None:
+    def _connection(self) -> Frames:
+        if self._frames is None:
             raise ConnectionError("the worker is not running")
-        head, inline = wire.frame_sizes(await self._reader.readexactly(wire.HEADER.size))
-        payload = memoryview(await self._reader.readexactly(head + inline))
-        return wire.decode(payload[:head], payload[head:], self._from_worker)
+        return self._frames
 
     async def _drain_output(self, process: asyncio.subprocess.Process) -> None:
         """Read what the process prints, so that it never blocks on a full pipe; keep the end of it."""
