@@ -69,7 +69,8 @@ class Families:
         self._routes = routes
         self._identify = identify
         self._observe = observe
-        self._gathering: bool | None = None  # whether anything was ever derived: most hosts never ask any further
+        self._gathering = False  # whether anything was ever derived: most hosts ask the journal once, and no further
+        self._asked = False
 
     # -- what was made -----------------------------------------------------------------------------------------------
 
@@ -166,8 +167,10 @@ class Families:
 
     async def stirred(self, jobs: Sequence[Job]) -> list[Statement]:
         """The writes by which whoever gathers in the families of finished jobs learns of them."""
-        if self._gathering is None:
-            self._gathering = await self._journal.row("gathering") is not None
+        if not self._asked:
+            if await self._journal.row("gathering") is not None:
+                self._gathering = True  # never False here: something may have been made meanwhile
+            self._asked = True
         if not self._gathering:
             return []
         # What gathers in an event says nothing to itself, nor to others that gather in the same.

@@ -10,6 +10,7 @@ import pytest
 
 from hooks import InvalidPlugin
 from host.app import App
+from host.families import Families
 from host.findings import made_of
 from host.journal import Journal, Statement
 from host.views import EventView
@@ -60,6 +61,32 @@ async def test_what_is_made_of_an_event_is_worked_on_and_gathered_in_the_order_o
         assert [one.plugin for one in view.results] == ["reader"]
         assert Path(view.event.path).is_relative_to(place.data / "library")
     assert [view.event.metadata["number"] for view in views] == [0, 1, 2]
+
+
+async def test_the_first_family_is_gathered_though_something_else_is_finished_meanwhile(place, monkeypatch):
+    async with place.running() as app:
+        asked, taken = asyncio.Event(), asyncio.Event()
+        loop, ask, take = asyncio.get_running_loop(), app.journal.row, Families.take
+
+        async def ask_slowly(name, **parameters):
+            answer = await ask(name, **parameters)
+            if name == "gathering":
+                asked.set()
+                await taken.wait()
+            return answer
+
+        def take_and_tell(families, outcomes, ancestry):
+            children = take(families, outcomes, ancestry)
+            if children.files:
+                loop.call_soon_threadsafe(taken.set)
+            return children
+
+        monkeypatch.setattr(app.journal, "row", ask_slowly)
+        monkeypatch.setattr(Families, "take", take_and_tell)
+        await app.submit([place.file("b.txt", "alone")])
+        await asked.wait()
+        film = await submit(app, place.file("a.csv", LINES))
+        assert len(await gathered(app, film)) == 3
 
 
 async def test_only_what_arrived_has_a_sidecar_and_it_comes_when_all_is_gathered(place):
