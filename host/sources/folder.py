@@ -126,7 +126,7 @@ class FolderSource:
                     await self._round()
                     await self._pause()
         finally:
-            await asyncio.to_thread(self._watch.stop)
+            await asyncio.to_thread(self._watch.close)
 
     def _hint_for(self, loop: asyncio.AbstractEventLoop) -> Hint:
         def hint(directories: dict[str, bool], notifications: int) -> None:

@@ -47,17 +47,26 @@ class Watch(FileSystemEventHandler):
         self._hint = hint
         self._observer: BaseObserver | None = None
         self._overflow = _Overflow(self._lost_some)
-        self._lock = threading.Lock()
+        self._changing = threading.Lock()  # of the observer: `start` may still run in a thread when `close` comes
+        self._is_closed = False
+        self._lock = threading.Lock()  # of what is gathered
+        self._is_open = False
         self._gathered: dict[str, bool] = {}
         self._count = 0
         self._timer: threading.Timer | None = None
 
     def start(self) -> str:
         """Watch the folder (anew); an alarm when the system refuses, after which the inbox is polled."""
-        self.stop()
-        if self._inbox.mode == "poll":
+        with self._changing:
+            return self._start()
+
+    def _start(self) -> str:
+        self._stop()
+        if self._inbox.mode == "poll" or self._is_closed:
             return ""
         observer: BaseObserver | None = None
+        with self._lock:
+            self._is_open = True
         try:
             observer = new_observer(self._skipped)
             observer.schedule(self, str(self._inbox.path), recursive=self._inbox.recursive, event_filter=KINDS)
@@ -88,8 +97,13 @@ class Watch(FileSystemEventHandler):
             "well. Raise it, as by `sudo sysctl fs.inotify.max_user_watches=1048576`, and start the host again."
         )
 
-    def stop(self) -> None:
-        """Stop watching; no hint comes after this."""
+    def close(self) -> None:
+        """Stop watching for good; no hint comes after this, whatever a thread is still about to tell."""
+        with self._changing:
+            self._is_closed = True
+            self._stop()
+
+    def _stop(self) -> None:
         if self._observer is not None:
             OVERFLOW_LOG.removeHandler(self._overflow)
             self._observer.stop()
@@ -98,7 +112,7 @@ class Watch(FileSystemEventHandler):
         with self._lock:
             if self._timer is not None:
                 self._timer.cancel()
-            self._gathered, self._count, self._timer = {}, 0, None
+            self._gathered, self._count, self._timer, self._is_open = {}, 0, None, False
 
     def on_any_event(self, event: FileSystemEvent) -> None:
         """Gather; the first of a burst starts the timer that passes the hints on."""
@@ -118,6 +132,8 @@ class Watch(FileSystemEventHandler):
 
     def _gather(self, directory: str, recursive: bool) -> None:
         with self._lock:
+            if not self._is_open:
+                return
             self._gathered[directory] = self._gathered.get(directory, False) or recursive
             self._count += 1
             if self._timer is None:

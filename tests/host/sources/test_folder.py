@@ -440,7 +440,7 @@ def watched(name, folders):
 
 _, watch = watched("many", 8)
 print(bool(watch.shortage))
-watch.stop()
+watch.close()
 root, watch = watched("few", 2)
 print(bool(watch.shortage))
 for number in range(4):
@@ -450,7 +450,7 @@ for _ in range(500):
         break
     time.sleep(0.01)
 print(watch.shortage)
-watch.stop()
+watch.close()
 """
 
 
