@@ -166,8 +166,11 @@ class Crew:
         self._work.set()
 
     def _has_worked(self, worker: Worker) -> bool:
+        """Whether it is at work, or was since the last look: there is always one when it has finished."""
+        if worker.at_work:
+            return True
         before, self._seen[worker.mark] = self._seen.get(worker.mark, 0), worker.requests
-        return worker.at_work or worker.requests > before
+        return worker.requests > before
 
     async def _measure(self, working: Collection[Worker]) -> None:
         """Look at the devices of those that work, and at every GPU."""
