@@ -1,11 +1,11 @@
 """The errors that plugins raise and the host understands.
 
-    SensoriumError
-    ├── BadInput           the content is at fault: its job fails at once and is never tried again
-    ├── ModelUnavailable   a file or a package that the model needs is not there: says what to put where
-    ├── OutOfMemory        the model does not fit just now: the host makes room and tries again
-    ├── InvalidPlugin      a plugin breaks the contract: names the plugin and the hook
-    └── WireError          the other side of a socket sent something that is not a message
+SensoriumError
+├── BadInput           the content is at fault: its job fails at once and is never tried again
+├── ModelUnavailable   a file or a package that the model needs is not there: says what to put where
+├── OutOfMemory        the model does not fit just now: the host makes room and tries again
+├── InvalidPlugin      a plugin breaks the contract: names the plugin and the hook
+└── WireError          the other side of a socket sent something that is not a message
 """
 
 

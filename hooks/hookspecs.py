@@ -5,7 +5,7 @@ Hooks of the host process must be cheap and import nothing heavy; hooks of the w
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import pluggy
@@ -13,7 +13,8 @@ from pydantic import BaseModel
 
 from hooks.events import Audio, Data, Derived, Document, Event, Failure, Finished, Image, Kind, Result, Text, Video
 from hooks.model import Context, Device, ModelSpec
-from hooks.results import Embedding
+from hooks.results import Embedding, ResultData
+from hooks.tasks import Task
 
 API_VERSION = 1
 PROJECT = "sensorium"
@@ -42,6 +43,11 @@ def identify(head: bytes, name: str) -> tuple[Kind, str] | None:
 @hookspec
 def register_commands(app: Any) -> None:
     """Host: add commands to the command line (`app` is a typer.Typer)."""
+
+
+@hookspec(firstresult=True)
+def performs(settings: BaseModel) -> Collection[str]:  # type: ignore[empty-body]
+    """Host: the names of the tasks that `perform` may be asked for (see `hooks.tasks`)."""
 
 
 @hookspec(firstresult=True)
@@ -98,3 +104,10 @@ def on_finished(  # type: ignore[empty-body]
 @hookspec(firstresult=True)
 def embed_query(texts: list[str], model: Any, settings: BaseModel) -> list[Embedding]:  # type: ignore[empty-body]
     """Worker: vectors for search texts, in the space of the embeddings that the plugin yields for events."""
+
+
+@hookspec(firstresult=True)
+def perform(  # type: ignore[empty-body]
+    task: Task, model: Any, settings: BaseModel, context: Context
+) -> Iterable[ResultData | str]:
+    """Worker: do what somebody waits for; yield pieces of text as they come, where there are any, and then results."""

@@ -4,10 +4,11 @@ It answers one request at a time, in order, and exits when the host says so or g
 unloaded, because libraries do not give all memory back otherwise.
 
     request                     answers
-    warm   module, imports      warm | error
-    load   module, spec …       loaded | error
-    run    hook, events         result | failure | derived | progress …, then done | error
-    query  texts                result …, then done | error
+    warm     module, imports    warm | error
+    load     module, spec …     loaded | error
+    run      hook, events       result | failure | derived | progress …, then done | error
+    query    texts              result …, then done | error
+    perform  task               piece | result …, then done | error
     unload                      the process exits with 0
 """
 
@@ -36,6 +37,8 @@ from hooks import hookspecs, wire
 from hooks.errors import BadInput, InvalidPlugin, ModelUnavailable, OutOfMemory, SensoriumError, WireError
 from hooks.events import EVENTS, FAMILY, FINISH, Derived, Event, Failure, Result
 from hooks.model import Context, Device, ModelSpec
+from hooks.results import ResultData
+from hooks.tasks import Task
 from hooks.wire import Arena, Message
 
 FLUSH_AFTER = 0.05
@@ -117,7 +120,13 @@ class Worker:
 
     def serve(self) -> None:
         """Answer requests until `unload` or until the host is gone."""
-        handlers = {"warm": self._warm, "load": self._load, "run": self._run, "query": self._query}
+        handlers = {
+            "warm": self._warm,
+            "load": self._load,
+            "run": self._run,
+            "query": self._query,
+            "perform": self._perform,
+        }
         while (request := self._peer.receive()).op != "unload":
             handler = handlers.get(request.op)
             if handler is None:
@@ -172,6 +181,16 @@ class Worker:
         arguments = {key: self._arguments[key] for key in ("model", "settings")}
         for embedding in self._manager.hook.embed_query(texts=request.body["texts"], **arguments):
             self._send_finding(Result(event_id="", data=embedding), {""}, "embed_query")
+        self._done()
+
+    def _perform(self, request: Message) -> None:
+        task = Task.model_validate(request.body["task"], strict=False)
+        for said in self._manager.hook.perform(task=task, **self._arguments) or ():
+            if isinstance(said, str):
+                self._peer.send({"op": "piece", "text": said}, now=True)
+            else:
+                finding = Result(event_id="", data=said) if isinstance(said, ResultData) else said
+                self._send_finding(finding, {""}, "perform")
         self._done()
 
     def _send_finding(self, finding: Any, known: set[str], hook: str) -> None:

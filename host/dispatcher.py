@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -116,11 +116,16 @@ class Dispatcher:
         await self._queues[plugin].bring_back(seqs)
         self._wake[plugin].set()
 
-    async def ask(self, plugin: str, body: dict[str, Any]) -> list[Finding]:
-        """Have a request done before any job of this plugin. Raises WorkFailed, also where nobody can say when."""
+    async def ask(
+        self, plugin: str, body: dict[str, Any], each: Callable[[str], None] = lambda piece: None
+    ) -> list[Finding]:
+        """Have a request done before any job of this plugin; `each` is told of the pieces of text that come before.
+
+        Raises WorkFailed, also where nobody can say when.
+        """
         if reason := self._leases.why_not(plugin):
             raise WorkFailed(f"{plugin} cannot answer now: {reason}.", "Ask again when it is over.")
-        request = Request(body, asyncio.get_running_loop().create_future())
+        request = Request(body, asyncio.get_running_loop().create_future(), each)
         self._queues[plugin].urgent.append(request)
         self._asked[plugin] = time.monotonic()
         self._tell(plugin)
@@ -348,13 +353,18 @@ class Dispatcher:
         def note(message: Message) -> None:
             if message.op == "result":
                 found.append(_finding(plugin, message))
+            elif message.op == "piece":
+                request.each(whole(message.body["text"]))
             elif message.op == "failure":
                 _reject(request, error_facts("bad_input", whole(message.body["reason"])))
 
         if request.answer.done():  # whoever asked has gone
             return
+        limit = worker.launch.spec.time_limit
+        if request.body["op"] != "perform":
+            limit = min(QUERY_LIMIT, limit)
         try:
-            await worker.request(request.body, limit=min(QUERY_LIMIT, worker.launch.spec.time_limit), each=note)
+            await worker.request(request.body, limit=limit, each=note)
         except WorkerFailed as error:
             if self._excused(plugin, error) or (error.code == "out_of_memory" and self._relieved(plugin)):
                 self._queues[plugin].urgent.appendleft(request)

@@ -48,6 +48,7 @@ class Plugin:
     has_model: bool
     manager: pluggy.PluginManager = field(repr=False, compare=False)
     warm_spare: bool = False
+    tasks: frozenset[str] = frozenset()
 
     def settings_for(self, variant: Variant | None) -> dict[str, Any]:
         """The settings, with the changes that a variant of the model makes."""
@@ -102,6 +103,10 @@ class PluginRegistry:
     def embedders(self) -> list[Plugin]:
         """The plugins that can turn a search text into a vector."""
         return [plugin for plugin in self.usable.values() if "embed_query" in plugin.hooks]
+
+    def performer(self, task: str) -> Plugin | None:
+        """The plugin that performs a task; the first by name of several."""
+        return next((plugin for plugin in self.usable.values() if task in plugin.tasks), None)
 
 
 def _identity(plugin: Plugin, head: bytes, name: str) -> Identity | None:
@@ -203,6 +208,7 @@ def _describe(
         has_model=spec is not None and spec.device != "none",
         warm_spare=use.warm_spare,
         manager=manager,
+        tasks=frozenset(manager.hook.performs(settings=settings) if "performs" in hooks else ()),
     )
 
 

@@ -54,10 +54,14 @@ class Job:
 
 @dataclass(slots=True)
 class Request:
-    """Something that somebody waits for: a hook and its arguments, answered with the worker's messages."""
+    """Something that somebody waits for: a hook and its arguments, answered with the worker's messages.
+
+    `each` is called with every piece of text that comes before that; those of an attempt that failed come again.
+    """
 
     body: dict[str, Any]
     answer: asyncio.Future[list[Any]]
+    each: Callable[[str], None] = lambda piece: None
 
 
 class JobQueue:

@@ -112,9 +112,7 @@ def _header(pen: ImageDraw.ImageDraw, grid: Grid, name: str, timeline: Timeline,
     pen.text((grid.margin, y + round(large * 1.35)), facts, DIM, _font(grid.text))
 
 
-def _panels(
-    grid: Grid, frames: Sequence[TimelineFrame], timeline: Timeline, paths: Mapping[str, Path]
-) -> list[Panel]:
+def _panels(grid: Grid, frames: Sequence[TimelineFrame], timeline: Timeline, paths: Mapping[str, Path]) -> list[Panel]:
     moments = [0.0, *(frame.moment for frame in frames[1:]), math.inf]
     said = [said_between(timeline, *span) for span in itertools.pairwise(moments)]
     return [

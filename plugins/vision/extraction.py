@@ -1,8 +1,8 @@
 """One run of ffmpeg that takes everything out of a film, in a folder of its own and within limits.
 
-    film (a link in the folder) → picked pictures ─┬─ frame-000001.jpg …, and their moments (moments.txt)
-                                                   └─ small copies, by which equal ones are told (small.rgb)
-                                → sound.flac, subtitles-0.srt …
+film (a link in the folder) → picked pictures ─┬─ frame-000001.jpg …, and their moments (moments.txt)
+                                               └─ small copies, by which equal ones are told (small.rgb)
+                            → sound.flac, subtitles-0.srt …
 """
 
 from __future__ import annotations

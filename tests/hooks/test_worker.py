@@ -221,6 +221,29 @@ def embed_query(texts): return [Embedding(space="s", vector=[len(text), .5]) for
     assert done.op == "done"
 
 
+def test_a_task_is_answered_with_pieces_of_text_at_once_and_then_with_results(client, plugin, tmp_path):
+    file = tmp_path / "vectors"
+    file.write_bytes(b"1234")
+    client.load(plugin("""
+@hookimpl
+def perform(task, context):
+    yield task.name
+    yield str(task.values)
+    yield Said(text=str(len(task.files[0].read_bytes())), raw=b"raw")
+"""))  # fmt: skip
+    body = {"op": "perform", "task": {"name": "count", "values": {"a": [1]}, "files": [str(file)]}}
+    name, values, result, done = client.request(body)
+    assert [answer.body["text"] for answer in (name, values)] == ["count", "{'a': [1]}"]
+    assert (result.body["data"], result.blobs) == ({"text": "4"}, [b"raw"])
+    assert done.op == "done"
+
+
+def test_a_task_that_is_answered_with_something_else_is_the_plugins_fault(client, plugin):
+    client.load(plugin("@hookimpl\ndef perform(task): yield 3"))
+    answer = client.request({"op": "perform", "task": {"name": "count"}})[-1]
+    assert (answer.op, answer.body["code"]) == ("error", "invalid_plugin")
+
+
 def test_unloading_calls_the_hook_and_ends_the_process(client, plugin, tmp_path):
     left = tmp_path / "left"
     client.load(plugin(f"@hookimpl\ndef unload(model): Path({str(left)!r}).touch()"))

@@ -158,3 +158,9 @@ def test_who_can_answer_a_search_is_known(found):
     registry = found(measure=MEASURE, embedder="@hookimpl\ndef embed_query(texts): return []")
     assert [plugin.name for plugin in registry.embedders()] == ["embedder"]
     assert registry.hooks_of_plugins() == {"measure": frozenset({"on_image", "on_text", "on_data"})}
+
+
+def test_who_performs_a_task_is_known(found):
+    registry = found(measure=MEASURE, labeller="@hookimpl\ndef performs(settings): return ['label_cluster']")
+    assert (registry.performer("label_cluster") or registry.usable["measure"]).name == "labeller"
+    assert registry.performer("enrich_cluster") is None
