@@ -17,6 +17,7 @@ from hooks.results import Embedding, ResultData
 from hooks.tasks import Task
 
 API_VERSION = 1
+API_MINOR = 0  # raised with each hook or argument that is added, and a line in docs/plugins/api-versions.md
 PROJECT = "sensorium"
 
 hookspec = pluggy.HookspecMarker(PROJECT)

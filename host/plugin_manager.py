@@ -19,6 +19,7 @@ import pluggy
 from pydantic import BaseModel, ValidationError
 
 from hooks import API_VERSION, InvalidPlugin, Kind, ModelSpec, SensoriumError, Variant
+from hooks.api import CURRENT, accepts
 from hooks.events import FINISH, HOOK_OF_KIND
 from hooks.worker import NoSettings, plugin_manager, resolve
 from host.config.models import PluginUse, use_of
@@ -28,6 +29,7 @@ from host.log import get_logger
 
 GROUP = "sensorium"
 EVENT_HOOKS = frozenset((*HOOK_OF_KIND.values(), FINISH))
+SPOKEN = ".".join(map(str, CURRENT))
 LIGHT = ModelSpec(name="light", device="none", batch=16, keep_alive=60, memory_mb=200)
 
 log = get_logger(__name__)
@@ -124,11 +126,16 @@ def _identity(plugin: Plugin, head: bytes, name: str) -> Identity | None:
     return None
 
 
+def entry_points() -> list[metadata.EntryPoint]:
+    """Every plugin that is installed, by name."""
+    return sorted(metadata.entry_points(group=GROUP), key=lambda point: (point.name, _distribution(point)))
+
+
 def find_plugins(configured: dict[str, dict[str, Any]], check_settings: CheckSettings) -> PluginRegistry:
     """Import what is installed. Raises ConfigError for settings that do not fit the plugin's own class."""
     usable: dict[str, Plugin] = {}
     unusable: list[Unusable] = []
-    for point in sorted(metadata.entry_points(group=GROUP), key=lambda point: (point.name, _distribution(point))):
+    for point in entry_points():
         found = _open(point, configured.get(point.name, {}), check_settings)
         if point.name in usable and isinstance(found, Plugin):
             other = usable[point.name].distribution
@@ -172,8 +179,8 @@ def _describe(
 ) -> Plugin | Unusable:
     plugin = resolve(point.value)
     api = getattr(plugin, "api", API_VERSION)
-    if api != API_VERSION:
-        problem = f"it is made for hook API {api}; this host speaks {API_VERSION}. Install a version that fits."
+    if not accepts(api):
+        problem = f"it is made for hook API {api}; this host speaks {SPOKEN}. Install a version that fits."
         return _unusable(point, problem, api=str(api))
     if getattr(plugin, "optional", False) and not is_configured:
         return _unusable(point, f"off as long as there is no [plugins.{point.name}]", disabled=True)
@@ -182,11 +189,11 @@ def _describe(
     hooks = frozenset(caller.name for caller in manager.get_hookcallers(plugin) or () if caller.get_hookimpls())
     unknown = sorted(_unknown_hooks(manager, plugin))
     if unknown:
-        return _unusable(point, f"it implements {', '.join(unknown)}, which hook API {API_VERSION} does not have.")
+        return _unusable(point, f"it implements {', '.join(unknown)}, which hook API {SPOKEN} does not have.")
     if FINISH in hooks and len(hooks & EVENT_HOOKS) > 1:
         others = ", ".join(sorted((hooks & EVENT_HOOKS) - {FINISH}))
         return _unusable(point, f"it implements {FINISH} beside {others}. Make two plugins of it, each with its name.")
-    settings = check_settings(point.name, _settings_class(manager, point.name))
+    settings = check_settings(point.name, settings_class_of(manager, point.name))
     spec = manager.hook.model_spec(settings=settings) if "model_spec" in hooks else None
     if spec is not None and not isinstance(spec, ModelSpec):
         return _unusable(point, f"model_spec returned {type(spec).__name__}, not a ModelSpec.")
@@ -212,7 +219,8 @@ def _describe(
     )
 
 
-def _settings_class(manager: pluggy.PluginManager, name: str) -> type[BaseModel]:
+def settings_class_of(manager: pluggy.PluginManager, name: str) -> type[BaseModel]:
+    """The class of the one plugin that is registered. Raises InvalidPlugin when it is none of pydantic's."""
     found = manager.hook.settings_class() or NoSettings
     if not (isinstance(found, type) and issubclass(found, BaseModel)):
         raise InvalidPlugin(f"settings_class of {name} returned {found!r}, not a class of pydantic.")

@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from hooks import SensoriumError
-from host.cli import configuration, doctor, files, inventory, leases, mqtt, plan, results, run, search, status
+from host.cli import configuration, doctor, files, inventory, leases, mqtt, plan, plugin, results, run, search, status
 from host.cli.extensions import plugin_commands
 from host.cli.output import show_error
 from host.errors import HostError
@@ -92,4 +92,5 @@ def build() -> typer.Typer:
             app.command(rich_help_panel=panel)(function)
     app.add_typer(mqtt.app, name="mqtt", rich_help_panel="Work")
     app.add_typer(configuration.app, name="config", rich_help_panel="Set up")
+    app.add_typer(plugin.app, name="plugin", rich_help_panel="Set up")
     return app

@@ -91,16 +91,17 @@ def _section(heading: str, settings: dict[str, Any]) -> Iterator[str]:
     yield ""
     yield heading
     for key, value in settings.items():
-        yield f"#{_word(key)} =" if value is None else f"{_word(key)} = {_value(value)}"
+        yield f"#{_word(key)} =" if value is None else f"{_word(key)} = {toml_value(value)}"
 
 
 def _word(key: str) -> str:
-    return key if key.replace("-", "_").isidentifier() else _value(key)
+    return key if key.replace("-", "_").isidentifier() else toml_value(key)
 
 
-def _value(value: Any) -> str:
+def toml_value(value: Any) -> str:
+    """A value as the configuration writes it."""
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{_word(key)} = {_value(inner)}" for key, inner in value.items()) + " }"
+        return "{ " + ", ".join(f"{_word(key)} = {toml_value(inner)}" for key, inner in value.items()) + " }"
     if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_value(item) for item in value) + "]"
+        return "[" + ", ".join(toml_value(item) for item in value) + "]"
     return json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False, default=str)
