@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, TypeAdapter, ValidationInfo
 
 from hooks.results import ResultData
 
-Kind = Literal["image", "audio", "video", "document", "text", "data"]
-KINDS: tuple[Kind, ...] = ("image", "audio", "video", "document", "text", "data")
+Kind = str  # one of KINDS, or that of a class which a plugin registers
+KIND_PATTERN = r"^[a-z][a-z0-9]{0,31}$"
 
 
 class Result(BaseModel):
@@ -46,18 +47,26 @@ class Derived(BaseModel):
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
 
 
+def hook_of(kind: str) -> str:
+    """The name of the hook that works on events of a kind."""
+    return f"on_{kind}"
+
+
 class Event(BaseModel):
     """A settled, identified arrival.
 
     `sha256` is the hash of the content (hex), `size` its bytes, `origin` where it came from inside its `source` (a
     relative path, a topic), `name` the last part of that. `parent` is the id of the event that it was derived from,
     with that event's source and origin; `role` and `moment` are those of `Derived`.
+
+    A subclass with a `kind` of its own, registered by `register_kinds`, adds a kind of event and its hook
+    `on_<kind>`. It may have properties and methods, but no further fields.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    hook: ClassVar[str]
-    kind: Kind
+    hook: ClassVar[str] = ""
+    kind: Kind = Field(pattern=KIND_PATTERN)
     id: str
     media_type: str
     sha256: str
@@ -72,6 +81,12 @@ class Event(BaseModel):
     role: str = ""
     moment: float | None = None
     created: datetime
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **more: Any) -> None:
+        """The hook follows from the kind."""
+        super().__pydantic_init_subclass__(**more)
+        cls.hook = hook_of(str(cls.model_fields["kind"].default))
 
     def open(self) -> BinaryIO:
         """The content, from its beginning. Use this or `path`; nothing else says where the content lies."""
@@ -96,51 +111,61 @@ class Event(BaseModel):
 class Image(Event):
     """A picture; more than one frame where the format has them."""
 
-    hook = "on_image"
     kind: Literal["image"] = "image"
 
 
 class Audio(Event):
     """A recording."""
 
-    hook = "on_audio"
     kind: Literal["audio"] = "audio"
 
 
 class Video(Event):
     """A film, with or without sound."""
 
-    hook = "on_video"
     kind: Literal["video"] = "video"
 
 
 class Document(Event):
     """Pages: PDF, office formats."""
 
-    hook = "on_document"
     kind: Literal["document"] = "document"
 
 
 class Text(Event):
     """Plain text, UTF-8 unless `metadata["encoding"]` says otherwise."""
 
-    hook = "on_text"
     kind: Literal["text"] = "text"
 
 
 class Data(Event):
     """Structured data: JSON, JSON Lines, CSV."""
 
-    hook = "on_data"
     kind: Literal["data"] = "data"
 
 
-AnyEvent = Annotated[Image | Audio | Video | Document | Text | Data, Field(discriminator="kind")]
-EVENT: TypeAdapter[AnyEvent] = TypeAdapter(AnyEvent)
-EVENTS: TypeAdapter[list[AnyEvent]] = TypeAdapter(list[AnyEvent])
-HOOK_OF_KIND: dict[str, str] = {
-    cls.model_fields["kind"].default: cls.hook for cls in (Image, Audio, Video, Document, Text, Data)
+CLASSES: dict[str, type[Event]] = {
+    str(cls.model_fields["kind"].default): cls for cls in (Image, Audio, Video, Document, Text, Data)
 }
+KINDS: tuple[str, ...] = tuple(CLASSES)
+
+
+def kinds_context(classes: Iterable[type[Event]]) -> dict[str, Any]:
+    """The validation context in which events of further kinds are objects of these classes."""
+    return {"kinds": {str(cls.model_fields["kind"].default): cls for cls in classes}}
+
+
+def _of_its_class(value: Any, info: ValidationInfo) -> Any:
+    """An event as an object of its kind's class; of a kind that nobody here knows, as a plain `Event`."""
+    if not isinstance(value, dict):
+        return value
+    kind = str(value.get("kind"))
+    further = (info.context or {}).get("kinds", {})
+    return (CLASSES.get(kind) or further.get(kind, Event)).model_validate(value, context=info.context)
+
+
+AnyEvent = Annotated[Event, BeforeValidator(_of_its_class)]
+EVENTS: TypeAdapter[list[Event]] = TypeAdapter(list[AnyEvent])
 FINISH = "on_finished"  # the hook for an event and all that was derived from it
 
 

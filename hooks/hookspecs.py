@@ -37,8 +37,20 @@ def model_spec(settings: BaseModel) -> ModelSpec:  # type: ignore[empty-body]
 
 
 @hookspec(firstresult=True)
+def register_kinds() -> list[type[Event]]:  # type: ignore[empty-body]
+    """Host and worker: classes of further kinds of events; with `Track`, of kind "track", comes the hook `on_track`.
+
+    Every plugin that works on such a kind names its class here, its own or another package's. Which contents are of it
+    says `identify`.
+    """
+
+
+@hookspec(firstresult=True)
 def identify(head: bytes, name: str) -> tuple[Kind, str] | None:
-    """Host: kind and media type of a content by its first 8 KiB, when the host does not know it; None to pass."""
+    """Host: kind and media type of a content by its first 8 KiB and its name; None to pass.
+
+    Asked where the host does not know the content, or knows no more than that it is text, JSON or CSV.
+    """
 
 
 @hookspec

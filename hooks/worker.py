@@ -19,6 +19,7 @@ import contextlib
 import ctypes
 import importlib
 import os
+import re
 import resource
 import signal
 import socket
@@ -35,7 +36,19 @@ from pydantic import BaseModel
 
 from hooks import hookspecs, wire
 from hooks.errors import BadInput, InvalidPlugin, ModelUnavailable, OutOfMemory, SensoriumError, WireError
-from hooks.events import EVENTS, FAMILY, FINISH, Derived, Event, Failure, Result
+from hooks.events import (
+    CLASSES,
+    EVENTS,
+    FAMILY,
+    FINISH,
+    KIND_PATTERN,
+    Derived,
+    Event,
+    Failure,
+    Result,
+    hook_of,
+    kinds_context,
+)
 from hooks.model import Context, Device, ModelSpec
 from hooks.results import ResultData
 from hooks.tasks import Task
@@ -57,6 +70,31 @@ def plugin_manager() -> pluggy.PluginManager:
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
     return manager
+
+
+def register(manager: pluggy.PluginManager, plugin: Any, name: str) -> list[type[Event]]:
+    """Register a plugin, and the hooks of the kinds that it brings: their classes. Raises InvalidPlugin."""
+    manager.register(plugin, name=name)
+    classes = manager.hook.register_kinds() or []
+    for cls in classes:
+        if problem := _kind_problem(cls):
+            raise InvalidPlugin(f"register_kinds of {name} returned {cls!r}: {problem}.")
+        manager.add_hookspecs(type(cls.__name__, (), {cls.hook: hookspecs.on_data}))
+    return list(classes)
+
+
+def _kind_problem(cls: Any) -> str:
+    """Why something cannot be the class of a further kind; empty when it can."""
+    if not (isinstance(cls, type) and issubclass(cls, Event)):
+        return "it is not a class of events"
+    kind = cls.model_fields["kind"].default
+    if not (isinstance(kind, str) and re.fullmatch(KIND_PATTERN, kind)):
+        return "its kind should be a short word of small letters"
+    if kind in CLASSES or hook_of(kind) in vars(hookspecs):
+        return f"the kind {kind} is taken"
+    if added := sorted(cls.model_fields.keys() - Event.model_fields.keys()):
+        return f"it has further fields ({', '.join(added)})"
+    return ""
 
 
 def settings_of(manager: pluggy.PluginManager, values: dict[str, Any]) -> BaseModel:
@@ -114,6 +152,7 @@ class Worker:
         self._manager = plugin_manager()
         self._arguments: dict[str, Any] = {}
         self._plugin = "?"
+        self._kinds: dict[str, Any] = {}
         self._reported = float("-inf")
         self._measured = float("-inf")
         self._peak = 0.0
@@ -149,7 +188,7 @@ class Worker:
         started = time.monotonic()
         body = request.body
         self._plugin = body["plugin"]
-        self._manager.register(resolve(body["module"]), name=self._plugin)
+        self._kinds = kinds_context(register(self._manager, resolve(body["module"]), self._plugin))
         settings = settings_of(self._manager, body["settings"])
         device = Device.model_validate(body["device"])
         context = Context(device=device, scratch=Path(body["scratch"]), report=self._report)
@@ -161,7 +200,7 @@ class Worker:
 
     def _run(self, request: Message) -> None:
         hook = request.body["hook"]
-        events = EVENTS.validate_python(request.body["events"], strict=False)
+        events = EVENTS.validate_python(request.body["events"], strict=False, context=self._kinds)
         known = {event.id for event in events}
         if hook == FINISH:
             findings: Iterable[Any] = self._finish(events, [bytes(blob) for blob in request.blobs])
@@ -174,7 +213,7 @@ class Worker:
     def _finish(self, events: Iterable[Event], families: Iterable[bytes]) -> Iterator[Any]:
         """One call for each event, with its family: what was found in it and in all that was derived from it."""
         for event, family in zip(events, families, strict=True):
-            results = FAMILY.validate_json(family)
+            results = FAMILY.validate_json(family, context=self._kinds)
             yield from self._manager.hook.on_finished(event=event, results=results, **self._arguments) or ()
 
     def _query(self, request: Message) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hooks.errors import InvalidPlugin
-from hooks.events import FINISH, HOOK_OF_KIND
+from hooks.events import FINISH, hook_of
 from hooks.model import Device, ModelSpec
 from hooks.wire import Message
 from host.config import Jobs
@@ -321,7 +321,7 @@ class Dispatcher:
         gathering = [job.event_id for job in jobs if job.gathers]
         body = {
             "op": "run",
-            "hook": FINISH if gathering else HOOK_OF_KIND[jobs[0].event["kind"]],
+            "hook": FINISH if gathering else hook_of(jobs[0].event["kind"]),
             "events": [event_payload(job.event, self._library) for job in jobs],
         }
         families = [family_payload(await family_of(one, self._journal, self._library)) for one in gathering]

@@ -79,7 +79,7 @@ def extension_of(name: str) -> str:
 def _of_media_type(media_type: str) -> Identity | None:
     family = media_type.split("/")[0]
     if family in ("image", "audio", "video"):
-        return (family, media_type)  # type: ignore[return-value]  # the three are kinds
+        return (family, media_type)
     if media_type.startswith(_DOCUMENTS):
         return ("document", media_type)
     return None

@@ -13,23 +13,25 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from importlib import metadata
-from typing import Any, cast
+from typing import Any
 
 import pluggy
 from pydantic import BaseModel, ValidationError
 
-from hooks import API_VERSION, InvalidPlugin, Kind, ModelSpec, SensoriumError, Variant
+from hooks import API_VERSION, InvalidPlugin, ModelSpec, SensoriumError, Variant
 from hooks.api import CURRENT, accepts
-from hooks.events import FINISH, HOOK_OF_KIND
-from hooks.worker import NoSettings, plugin_manager, resolve
+from hooks.events import FINISH, KINDS, hook_of
+from hooks.worker import NoSettings, plugin_manager, register, resolve
 from host.config.models import PluginUse, use_of
 from host.errors import ConfigError
 from host.identify import Identity, identify
 from host.log import get_logger
 
 GROUP = "sensorium"
-EVENT_HOOKS = frozenset((*HOOK_OF_KIND.values(), FINISH))
+EVENT_HOOKS = frozenset((*map(hook_of, KINDS), FINISH))
 SPOKEN = ".".join(map(str, CURRENT))
+# What is as good as unknown: a plugin may know which text, JSON or table it is.
+VAGUE = frozenset({"text/plain", "application/json", "text/csv"})
 LIGHT = ModelSpec(name="light", device="none", batch=16, keep_alive=60, memory_mb=200)
 
 log = get_logger(__name__)
@@ -51,6 +53,7 @@ class Plugin:
     manager: pluggy.PluginManager = field(repr=False, compare=False)
     warm_spare: bool = False
     tasks: frozenset[str] = frozenset()
+    kinds: tuple[str, ...] = ()
 
     def settings_for(self, variant: Variant | None) -> dict[str, Any]:
         """The settings, with the changes that a variant of the model makes."""
@@ -59,7 +62,7 @@ class Plugin:
     @property
     def event_hooks(self) -> frozenset[str]:
         """What it does with events, as hook names: of the kinds that it works on, or `on_finished` alone."""
-        return self.hooks & EVENT_HOOKS
+        return self.hooks & (EVENT_HOOKS | set(map(hook_of, self.kinds)))
 
 
 def settings_sha256(settings: dict[str, Any]) -> str:
@@ -85,22 +88,24 @@ class PluginRegistry:
     def __init__(self, plugins: Iterable[Plugin], unusable: Iterable[Unusable]) -> None:
         self.usable = {plugin.name: plugin for plugin in plugins}
         self.unusable = list(unusable)
+        brought = (kind for plugin in self.usable.values() for kind in plugin.kinds)
+        self.kinds = tuple(dict.fromkeys((*KINDS, *brought)))
 
     def hooks_of_plugins(self) -> dict[str, frozenset[str]]:
         """Event hooks of each usable plugin, for the routes."""
         return {name: plugin.event_hooks for name, plugin in self.usable.items() if plugin.event_hooks}
 
     def identify(self, head: bytes, name: str) -> Identity | None:
-        """What a content is: by the host's own knowledge, else by the first plugin that knows."""
-        found = identify(head, name)
-        if found is not None:
-            return found
+        """What a content is: by the host's own knowledge, where that is vague by the first plugin that knows."""
+        known = identify(head, name)
+        if known is not None and known[1] not in VAGUE:
+            return known
         for plugin in self.usable.values():
             if "identify" in plugin.hooks:
-                found = _identity(plugin, head, name)
+                found = _identity(plugin, head, name, self.kinds)
                 if found is not None:
                     return found
-        return None
+        return known
 
     def embedders(self) -> list[Plugin]:
         """The plugins that can turn a search text into a vector."""
@@ -111,7 +116,7 @@ class PluginRegistry:
         return next((plugin for plugin in self.usable.values() if task in plugin.tasks), None)
 
 
-def _identity(plugin: Plugin, head: bytes, name: str) -> Identity | None:
+def _identity(plugin: Plugin, head: bytes, name: str, kinds: tuple[str, ...]) -> Identity | None:
     try:
         found = plugin.manager.hook.identify(head=head, name=name)
     except Exception as error:  # noqa: BLE001 - the plugin boundary
@@ -120,8 +125,8 @@ def _identity(plugin: Plugin, head: bytes, name: str) -> Identity | None:
     if found is None:
         return None
     match found:
-        case (str(kind), str(media_type)) if kind in HOOK_OF_KIND:
-            return cast(Kind, kind), media_type
+        case (str(kind), str(media_type)) if kind in kinds:
+            return kind, media_type
     log.warning("plugin identified something unknown", plugin=plugin.name, said=repr(found)[:200])
     return None
 
@@ -185,13 +190,14 @@ def _describe(
     if getattr(plugin, "optional", False) and not is_configured:
         return _unusable(point, f"off as long as there is no [plugins.{point.name}]", disabled=True)
     manager = plugin_manager()
-    manager.register(plugin, name=point.name)
+    classes = register(manager, plugin, point.name)
     hooks = frozenset(caller.name for caller in manager.get_hookcallers(plugin) or () if caller.get_hookimpls())
     unknown = sorted(_unknown_hooks(manager, plugin))
     if unknown:
         return _unusable(point, f"it implements {', '.join(unknown)}, which hook API {SPOKEN} does not have.")
-    if FINISH in hooks and len(hooks & EVENT_HOOKS) > 1:
-        others = ", ".join(sorted((hooks & EVENT_HOOKS) - {FINISH}))
+    event_hooks = hooks & (EVENT_HOOKS | {cls.hook for cls in classes})
+    if FINISH in hooks and len(event_hooks) > 1:
+        others = ", ".join(sorted(event_hooks - {FINISH}))
         return _unusable(point, f"it implements {FINISH} beside {others}. Make two plugins of it, each with its name.")
     settings = check_settings(point.name, settings_class_of(manager, point.name))
     spec = manager.hook.model_spec(settings=settings) if "model_spec" in hooks else None
@@ -214,6 +220,7 @@ def _describe(
         spec=spec.model_copy(update=use.spec_changes()) if spec else LIGHT.model_copy(update={"name": point.name}),
         has_model=spec is not None and spec.device != "none",
         warm_spare=use.warm_spare,
+        kinds=tuple(hook.removeprefix("on_") for hook in (cls.hook for cls in classes)),
         manager=manager,
         tasks=frozenset(manager.hook.performs(settings=settings) if "performs" in hooks else ()),
     )

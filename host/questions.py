@@ -235,6 +235,8 @@ class Questions:
 
         `kind`: only files of this kind. `words`: only by words, which asks no model.
         """
+        if kind not in (None, *self.registry.kinds):
+            raise UsageError(f"No kind of file is called {kind!r}.", f"Say one of: {', '.join(self.registry.kinds)}.")
         if (text is None) == (like is None) or (words and text is None):
             raise UsageError("Say what to search for: a text, or a picture with --like.")
         if text is None:

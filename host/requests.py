@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hooks.events import HOOK_OF_KIND
+from hooks.events import FINISH, hook_of
 from host.dispatcher import Dispatcher
 from host.errors import NotFound, UsageError
 from host.findings import Finding
@@ -46,7 +46,7 @@ class Requests:
         try:
             await _put(path, content)
             row = _event_row(kind, media_type, content, path, name)
-            body = {"op": "run", "hook": HOOK_OF_KIND[kind], "events": [event_payload(row, self._library)]}
+            body = {"op": "run", "hook": hook_of(kind), "events": [event_payload(row, self._library)]}
             return await self._dispatcher.ask(plugin, body)
         finally:
             path.unlink(missing_ok=True)
@@ -58,8 +58,8 @@ class Requests:
         identity = self._registry.identify(content[:HEAD], name)
         if identity is None:
             raise UsageError("The content is of no kind that is known.", "Send a picture, a sound, a film or a text.")
-        if HOOK_OF_KIND[identity[0]] not in known.hooks:
-            takes = sorted(kind for kind, hook in HOOK_OF_KIND.items() if hook in known.hooks)
+        if hook_of(identity[0]) not in known.hooks:
+            takes = sorted(hook.removeprefix("on_") for hook in known.event_hooks - {FINISH})
             raise UsageError(
                 f"{plugin} does not work on {identity[1]}.", f"It takes: {', '.join(takes) or 'no requests at all'}."
             )

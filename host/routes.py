@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable
 from fnmatch import fnmatch
 
-from hooks.events import FINISH, HOOK_OF_KIND
+from hooks.events import FINISH, hook_of
 from host.config import Route
 
 
@@ -25,7 +25,7 @@ class Routes:
 
     def plugins_for(self, kind: str, media_type: str, source: str, origin: str) -> list[str]:
         """The plugins that work on such an event, in the order in which they were found."""
-        hook = HOOK_OF_KIND[kind]
+        hook = hook_of(kind)
         return [
             plugin
             for plugin, hooks in self._hooks.items()

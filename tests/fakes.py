@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 
+from hooks.events import KINDS
 from host.errors import NotFound, UsageError
 from host.views import (
     DepartureView,
@@ -166,6 +167,8 @@ class FakeService:
     ) -> list[Hit]:
         if (text is None) == (like is None):
             raise UsageError("Say what to search for: a text, or a picture with --like.")
+        if kind not in (None, *KINDS):
+            raise UsageError(f"No kind of file is called {kind!r}.", f"Say one of: {', '.join(KINDS)}.")
         wanted = set(re.findall(r"\w+", text if text is not None else os.path.basename(like or "")))
         scored = [(len(wanted & _words(view)) / (len(wanted) or 1), view.event) for view in self.events.values()]
         best = sorted(scored, key=lambda pair: pair[0], reverse=True)[:limit]

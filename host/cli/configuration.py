@@ -67,7 +67,7 @@ def inspect_plugins(config: Config) -> tuple[PluginRegistry, list[Problem]]:
 
     registry = find_plugins(config.plugins, collect)
     try:
-        check_plugin_names(config, [*registry.usable, *(one.name for one in registry.unusable)])
+        check_plugin_names(config, [*registry.usable, *(one.name for one in registry.unusable)], registry.kinds)
     except InvalidConfig as error:
         problems.extend(error.problems)
     return registry, problems

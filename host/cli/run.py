@@ -108,7 +108,7 @@ async def _run(config: Config, once: bool) -> RunSummary | None:
         # Only now the data directory is ours, and with it the log.
         start_logging(config.host.log_level, config.paths.data / "logs" / "host.log")
         plugins = await app.plugins()
-        check_plugin_names(config, [plugin.name for plugin in plugins])
+        check_plugin_names(config, [plugin.name for plugin in plugins], app.registry.kinds)
         with _signals(app) as stopped:
             show_whole(_banner(config, plugins, once, await app.broker_view()))
             log.info("host started", process=os.getpid(), once=once)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hooks import Kind
 from host.cli.options import AsJson, ConfigFile, DataDir, Limit, configuration, file_query
 from host.cli.output import marked, near, show, show_json, table, text
 from host.cli.service import ask
@@ -30,7 +29,7 @@ def search(
         ),
     ] = None,
     like: Annotated[Path | None, typer.Option("--like", metavar="IMAGE", help="Look for pictures like this.")] = None,
-    kind: Annotated[Kind | None, typer.Option("--kind", help="Only files of this kind.")] = None,
+    kind: Annotated[str | None, typer.Option("--kind", help="Only files of this kind.")] = None,
     by_words: Annotated[
         bool, typer.Option("--words", help="Only by words that were said or written; asks no model.")
     ] = False,

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from hooks.events import KINDS
 from host.config.lines import Place, key_lines
 from host.config.models import Config, Inbox, Paths, PluginUse
-from host.config.problems import InvalidConfig, Problem, line_of, nearest, problems_of
+from host.config.problems import InvalidConfig, Problem, is_like, line_of, nearest, problems_of
 from host.errors import ConfigError
 
 DEFAULT_FILE = Path("config.toml")
@@ -59,8 +60,11 @@ def check_plugin_settings(config: Config, name: str, settings_class: type[Settin
         raise InvalidConfig(config.path, problems_of(error, settings_class, lines, ("plugins", name))) from error
 
 
-def check_plugin_names(config: Config, known: Iterable[str]) -> None:
-    """Raises ConfigError when a table or a route names a plugin that is not installed."""
+def check_plugin_names(config: Config, known: Iterable[str], kinds: Sequence[str] = KINDS) -> None:
+    """Raises ConfigError when a table or a route names a plugin that is not installed, or misspells a kind.
+
+    A kind that is like no other may be that of a plugin which is switched off, or cannot be imported just now.
+    """
     names = sorted(known)
     lines = key_lines(_read(config.path)) if config.path else {}
     tables: list[tuple[Place, str]] = [(("plugins", name), name) for name in config.plugins]
@@ -71,6 +75,12 @@ def check_plugin_names(config: Config, known: Iterable[str]) -> None:
         Problem(line_of(place, lines), name, f"no plugin is called `{name}`; {nearest(name, names)}")
         for place, name in tables + routes
         if name not in (*names, "*")
+    ]
+    problems += [
+        Problem(line_of(("route", number, "kinds"), lines), kind, f"no kind is called `{kind}`; {nearest(kind, kinds)}")
+        for number, route in enumerate(config.routes)
+        for kind in route.kinds
+        if kind not in kinds and is_like(kind, kinds)
     ]
     if problems:
         raise InvalidConfig(config.path, problems)

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from hooks.events import Kind
+from hooks.events import KIND_PATTERN
 from host.topics import SHARE, TopicPattern
 
 
@@ -220,7 +220,7 @@ class Route(Section):
     sources: tuple[str, ...] = Field(default=(), description="Names of inboxes and other sources.")
     folders: tuple[str, ...] = Field(default=(), description="Patterns of folders inside the inbox, or of whole paths.")
     media_types: tuple[str, ...] = Field(default=(), description='Patterns of media types, as "image/*".')
-    kinds: tuple[Kind, ...] = Field(default=(), description="Kinds of events.")
+    kinds: tuple[Annotated[str, Field(pattern=KIND_PATTERN)], ...] = Field(default=(), description="Kinds of events.")
     enabled: bool = Field(default=True, description="false: what matches does not go to the plugin.")
     priority: Literal["normal", "background"] | None = Field(
         default=None,

@@ -76,6 +76,11 @@ def nearest(word: str, known: Sequence[str]) -> str:
     return f"did you mean `{close}`?" if close else f"known are {', '.join(f'`{name}`' for name in known)}."
 
 
+def is_like(word: str, known: Iterable[str]) -> bool:
+    """Whether a word may be one of these, misspelt."""
+    return _close(word, known) is not None
+
+
 def _follows_from_others(detail: ErrorDetails) -> bool:
     """Whether pydantic complains only because an earlier value was refused: a default made of it, a list then empty."""
     return detail["type"] == "default_factory_not_called" or (detail["type"] == "too_short" and bool(detail["input"]))

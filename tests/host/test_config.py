@@ -330,6 +330,16 @@ def test_a_table_or_route_for_a_plugin_that_is_not_there_is_refused(write):
     check_plugin_names(load_config(write('[plugins.clip]\n[[route]]\nplugin = "*"\n')), ["clip"])
 
 
+def test_a_misspelt_kind_in_a_route_is_shown_and_that_of_an_absent_plugin_is_not(write):
+    config = load_config(write('[[route]]\nkinds = ["imgae"]\n\n[[route]]\nkinds = ["track"]\n'))
+    with pytest.raises(InvalidConfig) as caught:
+        check_plugin_names(config, [])
+    (problem,) = caught.value.problems
+    assert (problem.line, problem.message) == (2, "no kind is called `imgae`; did you mean `image`?")
+    with pytest.raises(InvalidConfig, match="did you mean `track`"):
+        check_plugin_names(load_config(write('[[route]]\nkinds = ["trakc"]\n')), [], ["image", "track"])
+
+
 def test_quiet_hours_that_cannot_be_are_refused_with_their_lines(write):
     text = '[[quiet_hours]]\nfrom = "25:00"\nto = "07:00Z"\ndays = ["monday"]\n[[quiet_hours]]\nfrom = 22\n'
     with pytest.raises(InvalidConfig) as caught:

@@ -156,6 +156,75 @@ def test_a_plugin_that_fails_to_identify_is_passed_over(found, body):
     assert registry.identify(b"\0smell", "a.smell") == ("data", "x/smell")
 
 
+TRACKS = """
+from typing import Literal
+from hooks import Event
+class Track(Event):
+    kind: Literal["track"] = "track"
+@hookimpl
+def register_kinds(): return [Track]
+@hookimpl
+def identify(head, name): return ("track", "application/gpx+xml") if b"<gpx" in head else None
+@hookimpl
+def on_track(events): return []
+"""
+
+
+def test_a_plugin_may_bring_a_kind_of_its_own_with_its_hook(found):
+    registry = found(gpx=TRACKS, measure=MEASURE)
+    assert registry.usable["gpx"].event_hooks == {"on_track"}
+    assert registry.kinds[-1] == "track"
+    assert registry.identify(b"<gpx>", "way.gpx") == ("track", "application/gpx+xml")
+
+
+def test_a_kind_that_nobody_brings_has_no_hook(found):
+    registry = found(stray="@hookimpl\ndef on_track(events): return []")
+    assert problem(registry, "stray") == "it implements on_track, which hook API 1.0 does not have."
+    assert registry.identify(b"<gpx>", "way.gpx") == ("text", "text/plain")
+
+
+@pytest.mark.parametrize(
+    ("classes", "why"),
+    [
+        ("[BaseModel]", "it is not a class of events"),
+        ("[5]", "it is not a class of events"),
+        ("[of('Image')]", "its kind should be a short word of small letters"),
+        ("[of('image')]", "the kind image is taken"),
+        ("[of('finished')]", "the kind finished is taken"),
+        ("[of('track', length=(int, 0))]", "it has further fields (length)"),
+    ],
+)
+def test_a_class_that_cannot_be_a_kind_makes_its_plugin_unusable_and_says_why(found, classes, why):
+    registry = found(
+        odd=f"""
+from pydantic import create_model
+from hooks import Event
+def of(kind, **more): return create_model("Odd", __base__=Event, kind=(str, kind), **more)
+@hookimpl
+def register_kinds(): return {classes}
+"""
+    )
+    assert problem(registry, "odd").endswith(f"{why}.")
+
+
+@pytest.mark.parametrize(
+    ("head", "name", "known"),
+    [
+        (b"{}", "a.json", ("data", "application/json")),
+        (b"hello", "a", ("text", "text/plain")),
+        (b"a,b\n1,2\n3,4\n5,6\n", "a.csv", ("data", "text/csv")),
+    ],
+)
+def test_where_the_host_is_vague_a_plugin_may_know_better(found, head, name, known):
+    assert found(silent=IDENTIFY.format("return None")).identify(head, name) == known
+    assert found(smeller=IDENTIFY.format("return ('data', 'x/y')")).identify(head, name) == ("data", "x/y")
+
+
+def test_what_the_host_knows_for_sure_no_plugin_is_asked(found):
+    registry = found(smeller=IDENTIFY.format("return ('data', 'x/y')"))
+    assert registry.identify(b"%PDF-1.7", "a.pdf") == ("document", "application/pdf")
+
+
 def test_who_can_answer_a_search_is_known(found):
     registry = found(measure=MEASURE, embedder="@hookimpl\ndef embed_query(texts): return []")
     assert [plugin.name for plugin in registry.embedders()] == ["embedder"]

@@ -204,7 +204,7 @@ def test_search_for_a_kind_or_by_words_alone(cli, host):
     for option in (["--kind", "audio"], ["--words"]):
         (hit,) = json.loads(cli("search", "budget", *option, "--json").out)
         assert hit["kind"] == "audio"
-    assert "'song' is not one of 'image', 'audio'" in cli("search", "x", "--kind", "song").flat_err
+    assert "No kind of file is called 'song'. Say one of: image, audio" in cli("search", "x", "--kind", "song").flat_err
 
 
 def test_search_beside_a_command_that_has_the_data_directory_only_reads(cli, here):
