@@ -147,6 +147,26 @@ class Artifact(ResultData):
     content: bytes = Field(repr=False)
 
 
+class TextLine(BaseModel):
+    """A line that is written in a picture: how sure the model is, from 0 to 1, and where it stands.
+
+    `box` is left, top, right, bottom in pixels of the picture as a viewer shows it upright.
+    """
+
+    model_config = ConfigDict(frozen=True)
+    text: str
+    confidence: float
+    box: tuple[int, int, int, int]
+
+
+class PictureText(ResultData):
+    """What is written in a picture, in the order of reading; empty where nothing is."""
+
+    type = "picture_text"
+    text: str
+    lines: tuple[TextLine, ...] = ()
+
+
 class VideoInfo(ResultData):
     """What a film's headers say; width and height in pixels, as a player shows it upright, 0 without pictures.
 

@@ -141,7 +141,7 @@ def find_plugins(configured: dict[str, dict[str, Any]], check_settings: CheckSet
     usable: dict[str, Plugin] = {}
     unusable: list[Unusable] = []
     for point in entry_points():
-        found = _open(point, configured.get(point.name, {}), check_settings)
+        found = _open(point, configured.get(point.name), check_settings)
         if point.name in usable and isinstance(found, Plugin):
             other = usable[point.name].distribution
             found = _unusable(point, f"{other} has a plugin of that name, which is used. Uninstall one of them.")
@@ -154,13 +154,15 @@ def find_plugins(configured: dict[str, dict[str, Any]], check_settings: CheckSet
     return PluginRegistry(usable.values(), unusable)
 
 
-def _open(point: metadata.EntryPoint, table: dict[str, Any], check_settings: CheckSettings) -> Plugin | Unusable:
-    use = use_of(table)
+def _open(
+    point: metadata.EntryPoint, table: dict[str, Any] | None, check_settings: CheckSettings
+) -> Plugin | Unusable:
+    use = use_of(table or {})
     if not use.enabled:
         return _unusable(point, "switched off in the configuration", disabled=True)
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # what a plugin prints must not break `--json`
-            return _describe(point, use, check_settings, is_configured=bool(table))
+            return _describe(point, use, check_settings, is_configured=table is not None)
     except ConfigError:
         raise
     except SensoriumError as error:
