@@ -11,7 +11,17 @@ SensoriumError
     └── LibraryError         8   the library cannot be written
 """
 
+from typing import Literal
+
 from hooks.errors import SensoriumError
+
+# Why a job failed, as the sidecar, MQTT and every `--json` say it; docs/troubleshooting.md says what to do about each.
+FailureCode = Literal[
+    "bad_input", "unavailable", "invalid_plugin", "out_of_memory", "exception",  # said by the plugin
+    "died", "time_limit", "lost", "in_use", "never_fits", "gone", "ended",  # seen by the host
+]  # fmt: skip
+# Why a request over MQTT has no answer.
+RequestCode = Literal["bad_request", "not_found", "failed", "expired"]
 
 
 class HostError(SensoriumError):

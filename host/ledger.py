@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from host.config import Jobs
-from host.errors import JournalError, LibraryError
+from host.errors import FailureCode, JournalError, LibraryError
 from host.families import Children, Families, remove_made
 from host.findings import Outcome, result_rows
 from host.journal import SIDECAR, Journal, Statement
@@ -165,7 +165,7 @@ class Ledger:
         return self._closing.is_set()
 
 
-def error_facts(code: str, message: str, hint: str = "", detail: str = "") -> Facts:
+def error_facts(code: FailureCode, message: str, hint: str = "", detail: str = "") -> Facts:
     """What the journal keeps of an error."""
     return {"code": code, "message": message, "hint": hint, "detail": detail}
 

@@ -28,6 +28,7 @@ from hooks.errors import SensoriumError, WireError
 from hooks.model import Device, ModelSpec
 from hooks.wire import Arena, Message
 from host import processes
+from host.errors import FailureCode
 from host.frames import Frames
 from host.log import get_logger
 from host.names import whole
@@ -48,7 +49,9 @@ class WorkerFailed(SensoriumError):
     (seen by the host); lost: the worker had ended before it took the request, whose fault that cannot be.
     """
 
-    def __init__(self, code: str, message: str, hint: str = "", detail: str = "", *, alive: bool = False) -> None:
+    def __init__(
+        self, code: FailureCode, message: str, hint: str = "", detail: str = "", *, alive: bool = False
+    ) -> None:
         super().__init__(message, hint)
         self.code = code
         self.detail = detail
@@ -267,7 +270,7 @@ class Worker:
         hint = "Its last words are in the details." if self._output else ""
         if killed_by == signal.SIGKILL and not isinstance(error, WireError):
             hint = "Something killed it; mostly that is the system when memory runs out."
-        kind = "lost" if isinstance(error, ConnectionError) else "died"
+        kind: FailureCode = "lost" if isinstance(error, ConnectionError) else "died"
         return WorkerFailed(kind, f"The worker of {self.launch.plugin} ended {how}.", hint, self.last_words())
 
     def _send(self, message: Message) -> None:

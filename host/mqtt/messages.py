@@ -38,7 +38,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticSerializationError
 
-from host.errors import UsageError
+from host.errors import RequestCode, UsageError
 from host.views import EventFacts, JobFailure, RefusalView, ResultView, Status, View
 
 LEVEL_LIMIT = 64  # characters of one level
@@ -47,6 +47,8 @@ TOPIC_LIMIT = 65535  # bytes, by the specification
 _UNFIT = re.compile("[/+#\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
 Action = Literal["pause", "resume", "unload", "requeue"]
 ACTIONS: tuple[Action, ...] = ("pause", "resume", "unload", "requeue")
+# Codes of what is no job: an arrival that was refused, a result that no message can hold.
+REFUSED, UNPUBLISHABLE = "refused", "unpublishable"
 
 
 def level(name: str) -> str:
@@ -207,7 +209,7 @@ TRANSACTION: TypeAdapter[Transaction] = TypeAdapter(Transaction)
 class ResponseError(View):
     """Why a request has no answer."""
 
-    code: str
+    code: RequestCode
     message: str
     hint: str = ""
 
@@ -251,7 +253,7 @@ def failure_message(number: int, host: str, event: EventPart, failure: JobFailur
 def refusal_message(number: int, host: str, refusal: RefusalView) -> FailureMessage:
     """A refused arrival as it is published."""
     return FailureMessage(
-        id=number, host=host, source=refusal.source, origin=refusal.origin, code="refused", message=refusal.reason
+        id=number, host=host, source=refusal.source, origin=refusal.origin, code=REFUSED, message=refusal.reason
     )
 
 

@@ -25,7 +25,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from hooks.errors import SensoriumError
-from host.errors import NotFound, UsageError, WorkFailed
+from host.errors import HostError, NotFound, RequestCode, UsageError, WorkFailed
 from host.findings import Finding
 from host.journal import Journal
 from host.log import get_logger
@@ -34,6 +34,7 @@ from host.mqtt.discovery import birth_topic, components_of, discovery_message, d
 from host.mqtt.link import Link
 from host.mqtt.messages import (
     ACTIONS,
+    UNPUBLISHABLE,
     Answer,
     Asked,
     FailureMessage,
@@ -58,7 +59,7 @@ STATE_EVERY = 2.0  # seconds; a host that takes long to tell its state is asked 
 GOODBYE = 2.0
 REFUSED_FOR = 600.0  # seconds until a topic is tried again that the broker refused
 SHOWN = 3  # topics that an alarm names
-CODES = {NotFound: "not_found", UsageError: "bad_request", WorkFailed: "failed"}
+CODES: dict[type[HostError], RequestCode] = {NotFound: "not_found", UsageError: "bad_request", WorkFailed: "failed"}
 
 Answerer = Callable[[str, bytes], Awaitable[Sequence[Finding]]]
 Progress = Callable[[], dict[tuple[str, str], float]]
@@ -268,7 +269,7 @@ class MqttSink:
     def _unpublishable(self, owed: Owed, error: MqttProblem) -> tuple[str, bytes]:
         host, topic = self._topics.host, self._topics.errors(self._device_of(owed.source, owed.origin))
         message = FailureMessage(
-            id=owed.id, host=host, source=owed.source, origin=owed.origin, code="unpublishable",
+            id=owed.id, host=host, source=owed.source, origin=owed.origin, code=UNPUBLISHABLE,
             message=error.message, hint=error.hint,
         )  # fmt: skip
         return topic, to_json(message)
