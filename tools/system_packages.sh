@@ -13,6 +13,7 @@ fail() {
 has_compiler() { command -v c++ >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null; }
 has_venv() { "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null; }
 has_mosquitto() { PATH="$PATH:/usr/sbin:/usr/local/sbin" command -v mosquitto >/dev/null; }
+has_mosquitto_clients() { command -v mosquitto_pub >/dev/null && command -v mosquitto_rr >/dev/null; }
 has_espeak() { command -v espeak-ng >/dev/null; }
 has_headers() {
     "$PYTHON" -c 'import os, sysconfig as s; raise SystemExit(not os.path.isfile(s.get_path("include") + "/Python.h"))'
@@ -27,6 +28,7 @@ NEEDS=(
 if [ "${1:-}" = tests ]; then
     NEEDS+=(
         "has_mosquitto|mosquitto|the MQTT broker mosquitto, for the tests of MQTT"
+        "has_mosquitto_clients|mosquitto-clients|mosquitto_pub and its like, for the examples in docs/mqtt.md"
         "has_espeak|espeak-ng|espeak-ng, for the speech that the tests of hearing are made of"
     )
 fi
