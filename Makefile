@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export HNSWLIB_NO_NATIVE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help system venv lock demo run test check bench clean
+.PHONY: help system venv lock demo run test check bench docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,10 @@ check: venv ## lint, types and import layers
 
 bench: venv ## run every benchmark, write docs/benchmarks.md
 	$(BIN)/python -m tools.bench --all
+
+docs: venv ## build the documentation into build/site, from docs/ and the code
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo 'Built: build/site/index.html. For the search in it: $(BIN)/python -m http.server --directory build/site'
 
 clean: ## remove the virtual environment and everything that is built or cached
 	rm -rf $(VENV) build dist .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -154,9 +154,7 @@ def find_plugins(configured: dict[str, dict[str, Any]], check_settings: CheckSet
     return PluginRegistry(usable.values(), unusable)
 
 
-def _open(
-    point: metadata.EntryPoint, table: dict[str, Any] | None, check_settings: CheckSettings
-) -> Plugin | Unusable:
+def _open(point: metadata.EntryPoint, table: dict[str, Any] | None, check_settings: CheckSettings) -> Plugin | Unusable:
     use = use_of(table or {})
     if not use.enabled:
         return _unusable(point, "switched off in the configuration", disabled=True)
