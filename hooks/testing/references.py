@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from hooks.errors import InvalidPlugin
 from hooks.hookspecs import PROJECT
 from hooks.model import ModelSpec
-from hooks.worker import plugin_manager, resolve, settings_of
+from hooks.worker import plugin_manager, register, resolve, settings_of
 
 LIGHT = {"device": "none", "batch": 16, "keep_alive": 60, "memory_mb": 200}  # as the host has it
 
@@ -98,7 +98,7 @@ def open_plugin(reference: Reference, settings: Mapping[str, Any] | None = None)
     """Import and register a plugin here, as the host does; what it raises passes through."""
     manager = plugin_manager()
     plugin = reference.opened()
-    manager.register(plugin, name=reference.name)
+    register(manager, plugin, reference.name)
     hooks = frozenset(caller.name for caller in manager.get_hookcallers(plugin) or () if caller.get_hookimpls())
     checked = settings_of(manager, dict(settings or {}))
     spec = manager.hook.model_spec(settings=checked) if "model_spec" in hooks else None

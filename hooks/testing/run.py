@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from hooks.errors import InvalidPlugin, OutOfMemory, SensoriumError
-from hooks.events import FAMILY, FINISH, AnyEvent, Finished
+from hooks.events import FAMILY, FINISH, Event, Finished, hook_of
 from hooks.model import ModelSpec
 from hooks.testing.events import event_of
 from hooks.testing.lease import FakeLease
@@ -97,7 +97,7 @@ class Run:
 
 def run_plugin(
     plugin: str | Path | ModuleType,
-    *files: str | Path | AnyEvent,
+    *files: str | Path | Event,
     settings: Mapping[str, Any] | None = None,
     lease: FakeLease | None = None,
     families: Mapping[str, Sequence[Finished]] | None = None,
@@ -128,7 +128,7 @@ def run_plugin(
 def _attempt(
     opened: Opened,
     spec: ModelSpec,
-    events: Sequence[AnyEvent],
+    events: Sequence[Event],
     lease: FakeLease,
     families: Mapping[str, Sequence[Finished]],
     patience: float,
@@ -197,20 +197,20 @@ def _tail(output: Any, limit: int = 2000) -> str:
     return f"It printed:\n{words}" if words else ""
 
 
-def _hook_for(opened: Opened, event: AnyEvent) -> str:
-    hook = event.hook if event.hook in opened.hooks else FINISH
+def _hook_for(opened: Opened, event: Event) -> str:
+    hook = hook_of(event.kind) if hook_of(event.kind) in opened.hooks else FINISH
     if hook not in opened.hooks:
         kinds = sorted(name for name in opened.hooks if name.startswith("on_"))
         raise InvalidPlugin(
-            f"{opened.reference.name} has no {event.hook} for {event.name}.",
+            f"{opened.reference.name} has no {hook_of(event.kind)} for {event.name}.",
             f"It has {', '.join(kinds) or 'no hook for events'}.",
         )
     return hook
 
 
-def _batches(opened: Opened, events: Sequence[AnyEvent], size: int) -> Iterator[tuple[str, list[AnyEvent]]]:
+def _batches(opened: Opened, events: Sequence[Event], size: int) -> Iterator[tuple[str, list[Event]]]:
     """The events as the host hands them over: of one hook, as many as the spec takes."""
-    by_hook: dict[str, list[AnyEvent]] = {}
+    by_hook: dict[str, list[Event]] = {}
     for event in events:
         by_hook.setdefault(_hook_for(opened, event), []).append(event)
     for hook, members in by_hook.items():
@@ -218,7 +218,7 @@ def _batches(opened: Opened, events: Sequence[AnyEvent], size: int) -> Iterator[
             yield hook, members[start : start + size]
 
 
-def _families(hook: str, events: Sequence[AnyEvent], families: Mapping[str, Sequence[Finished]]) -> list[bytes]:
+def _families(hook: str, events: Sequence[Event], families: Mapping[str, Sequence[Finished]]) -> list[bytes]:
     if hook != FINISH:
         return []
     return [FAMILY.dump_json(list(families.get(event.id, [Finished(event=event)]))) for event in events]

@@ -14,8 +14,6 @@ import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from hooks.events import Kind
-
 WIDTH, HEIGHT = 96, 64
 RATE = 16_000
 FRAMES_A_SECOND = 10
@@ -28,8 +26,8 @@ RECORDS = tuple({"station": f"buoy-{number}", "temperature": 11.5 + number / 4, 
 RGB = tuple[int, int, int]
 
 
-def sample(kind: Kind) -> tuple[str, str, bytes]:
-    """Name, media type and content of a small file of this kind; the same bytes each time."""
+def sample(kind: str) -> tuple[str, str, bytes]:
+    """Name, media type and content of a small file of one of the six kinds; the same bytes each time."""
     name, media_type, make = SAMPLES[kind]
     return name, media_type, make()
 
@@ -137,7 +135,7 @@ def records(repeats: int = 1) -> bytes:
     return "".join(("[", ",\n ".join([once] * repeats), "]\n")).encode()
 
 
-SAMPLES: dict[Kind, tuple[str, str, Callable[[], bytes]]] = {
+SAMPLES: dict[str, tuple[str, str, Callable[[], bytes]]] = {
     "image": ("square.png", "image/png", png),
     "audio": ("tone.wav", "audio/x-wav", wav),
     "video": ("moving.avi", "video/x-msvideo", avi),
@@ -145,7 +143,7 @@ SAMPLES: dict[Kind, tuple[str, str, Callable[[], bytes]]] = {
     "text": ("lines.txt", "text/plain", text),
     "data": ("readings.json", "application/json", records),
 }
-_HUGE: dict[Kind, Callable[[], bytes]] = {
+_HUGE: dict[str, Callable[[], bytes]] = {
     "image": huge_png,
     "audio": lambda: wav(1200, 8000, 0.0),
     "video": lambda: avi(3000),
@@ -155,12 +153,12 @@ _HUGE: dict[Kind, Callable[[], bytes]] = {
 }
 
 
-def huge(kind: Kind) -> bytes:
+def huge(kind: str) -> bytes:
     """A valid content of this kind that is far larger than what a plugin is tried with: 20 MB, or 900 megapixels."""
     return _HUGE[kind]()
 
 
-def broken(kind: Kind) -> bytes:
+def broken(kind: str) -> bytes:
     """The beginning of a sample, then noise: what a cut connection or a bad disk leaves."""
     content = sample(kind)[2]
     return content[: len(content) // 3] + random.Random(3).randbytes(2000)

@@ -76,12 +76,12 @@ def entry_point(name: str) -> EntryPoint:
 
 def settings_class(point: EntryPoint) -> type[BaseModel]:
     """The plugin's settings class, also of one that is off or cannot be used. Raises HostError."""
-    from hooks.worker import plugin_manager, resolve
+    from hooks.worker import plugin_manager, register, resolve
     from host.plugin_manager import settings_class_of
 
     manager = plugin_manager()
     try:
-        manager.register(resolve(point.value), name=point.name)
+        register(manager, resolve(point.value), point.name)
         return settings_class_of(manager, point.name)
     except (Exception, SystemExit) as error:  # the plugin boundary
         raise HostError(

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hooks import InvalidPlugin, OutOfMemory
-from hooks.events import HOOK_OF_KIND, KINDS
+from hooks.events import KINDS, hook_of
 from hooks.testing import EventFactory, FakeLease, PluginFailed, TemporaryHost, run_plugin, samples
 from hooks.testing.references import find, open_plugin
 from host.identify import HEAD, identify
@@ -84,7 +84,7 @@ def test_the_sample_of_each_kind_is_what_the_host_takes_it_for(events, kind):
     content = event.path.read_bytes()
     assert identify(content[:HEAD], event.name) == (event.kind, event.media_type)
     assert event.id == event_id_of(kind, event.sha256)
-    assert event.hook == HOOK_OF_KIND[kind]
+    assert event.hook == hook_of(kind)
     assert event.size == len(content) < 40_000
     assert event.path.read_bytes() == samples.sample(kind)[2]
 
@@ -134,6 +134,24 @@ def test_files_go_in_batches_and_all_that_comes_of_them_is_told(events, tried):
     assert (0.5, "half") in run.progress
     assert list(run.failures.values()) == ["too short"]
     assert run.memory_mb > 10
+
+
+def test_an_event_of_a_kind_that_a_plugin_brings_reaches_its_hook(events, tmp_path):
+    path = tmp_path / "track_plugin.py"
+    path.write_text("""
+from typing import Literal
+from hooks import *
+
+class Track(Event):
+    kind: Literal["track"] = "track"
+
+@hookimpl
+def register_kinds(): return [Track]
+@hookimpl
+def on_track(events): return [event.result(Caption(text=type(event).__name__)) for event in events]
+""")
+    event = events.make("track", "walk.gpx", b"<gpx/>", media_type="application/gpx+xml")
+    assert run_plugin(path, event).of_type("caption") == [{"text": "Track"}]
 
 
 def test_a_plugin_that_gathers_gets_an_event_with_its_family(events):
