@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, Field
 
-from hooks import Audio, BadInput, Context, Device, Failure, ModelSpec, ModelUnavailable, Result, hookimpl
+from hooks import Audio, Context, Device, Failure, ModelSpec, ModelUnavailable, Result, hookimpl
+from plugins.audio.local_model import LocalModelSettings, each
 
 if TYPE_CHECKING:
     from plugins.audio.emotion_model import Emotions
@@ -23,10 +24,8 @@ optional = True
 FILES = ("config.json", "preprocessor_config.json", "model.safetensors")
 
 
-class EmotionSettings(BaseModel):
+class EmotionSettings(LocalModelSettings):
     """Which model, and how it listens."""
-
-    model_config = ConfigDict(extra="forbid")
 
     model: Path = Field(
         description="The folder of an audio classifier, as `hf download NAME --local-dir FOLDER` makes it."
@@ -34,16 +33,6 @@ class EmotionSettings(BaseModel):
     window: float = Field(8, ge=1, le=30, description="Seconds that are judged together.")
     top: int = Field(3, ge=1, description="How many names to tell, best first.")
     batch: int = Field(4, ge=1, le=64, description="Windows that are judged at once.")
-    python: Path | None = Field(
-        None, description="The interpreter of another environment, where transformers is installed there."
-    )
-    keep_alive: float = Field(60, ge=0, description="Seconds without work until the model leaves memory; 0: at once.")
-    threads: int = Field(0, ge=0, description="Threads on a CPU; 0 for as many as the host gives.")
-
-    @field_validator("model")
-    @classmethod
-    def _is_whole(cls, model: Path) -> Path:
-        return model.expanduser().absolute()
 
 
 @hookimpl
@@ -85,8 +74,4 @@ def load(device: Device, settings: EmotionSettings) -> Emotions:
 
 @hookimpl
 def on_audio(events: list[Audio], model: Emotions, context: Context) -> Iterator[Result | Failure]:
-    for event in events:
-        try:
-            yield event.result(model.emotion(event, context))
-        except BadInput as error:
-            yield event.failure(str(error))
+    return each(events, lambda event: model.emotion(event, context))

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, Field
 
-from hooks import Audio, BadInput, Context, Device, Failure, ModelSpec, ModelUnavailable, Result, hookimpl
+from hooks import Audio, Context, Device, Failure, ModelSpec, ModelUnavailable, Result, hookimpl
+from plugins.audio.local_model import LocalModelSettings, each
 
 if TYPE_CHECKING:
     from plugins.audio.speakers_model import Speakers
@@ -23,10 +24,8 @@ CONFIG = "config.yaml"
 WEIGHTS = "pytorch_model.bin"
 
 
-class SpeakersSettings(BaseModel):
+class SpeakersSettings(LocalModelSettings):
     """Which pipeline, and what is known of the recordings."""
-
-    model_config = ConfigDict(extra="forbid")
 
     model: Path = Field(
         description="The folder of a pipeline, as `hf download pyannote/speaker-diarization-community-1 "
@@ -35,16 +34,6 @@ class SpeakersSettings(BaseModel):
     min_speakers: int | None = Field(None, ge=1, description="At least so many people speak. Without it, it finds out.")
     max_speakers: int | None = Field(None, ge=1, description="At most so many people speak.")
     max_hours: float = Field(4, gt=0, description="Longer recordings are refused: all of it is held in memory.")
-    python: Path | None = Field(
-        None, description="The interpreter of another environment, where pyannote.audio is installed there."
-    )
-    keep_alive: float = Field(60, ge=0, description="Seconds without work until the model leaves memory; 0: at once.")
-    threads: int = Field(0, ge=0, description="Threads on a CPU; 0 for as many as the host gives.")
-
-    @field_validator("model")
-    @classmethod
-    def _is_whole(cls, model: Path) -> Path:
-        return model.expanduser().absolute()
 
 
 @hookimpl
@@ -85,8 +74,4 @@ def load(device: Device, settings: SpeakersSettings) -> Speakers:
 
 @hookimpl
 def on_audio(events: list[Audio], model: Speakers, context: Context) -> Iterator[Result | Failure]:
-    for event in events:
-        try:
-            yield event.result(model.turns(event, context))
-        except BadInput as error:
-            yield event.failure(str(error))
+    return each(events, lambda event: model.turns(event, context))
