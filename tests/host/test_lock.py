@@ -49,7 +49,7 @@ def test_the_lock_dies_with_its_process(tmp_path, holder):
 def test_a_lock_that_was_left_can_be_taken_again(tmp_path):
     for _ in range(2):
         with HostLock(tmp_path):
-            pass
+            assert (tmp_path / LOCK_NAME).read_text() == f"{os.getpid()}\n"
 
 
 def test_even_the_same_process_cannot_hold_it_twice(tmp_path):
@@ -62,7 +62,7 @@ def test_a_child_does_not_keep_the_lock(tmp_path):
         child = subprocess.Popen(["sleep", "60"], close_fds=False)
     try:
         with HostLock(tmp_path):
-            pass
+            assert child.poll() is None, "it ended before the lock was taken again"
     finally:
         child.kill()
         child.wait()

@@ -59,9 +59,9 @@ def claimed(name: str) -> float:
     return float(row[1])
 
 
-def assert_as_claimed(figures: list[Figure]) -> None:
-    for figure in figures:
-        assert figure.value >= claimed(figure.name) - MARGIN, figure
+def worse_than_claimed(figures: list[Figure]) -> list[Figure]:
+    """Those that fall short of the card."""
+    return [figure for figure in figures if figure.value < claimed(figure.name) - MARGIN]
 
 
 # The script, end to end
@@ -184,23 +184,26 @@ def test_a_model_loads_by_name_like_any_other_of_open_clip(fresh_model: Path) ->
     tokenizer = open_clip.get_tokenizer("tiny-clip", bpe_path=str(fresh_model / "bpe.txt.gz"))
     picture, text = draw(BLACK_CAT, random.Random(0), 100), "a black cat"
     with torch.inference_mode():
-        torch.testing.assert_close(
-            by_name.eval().encode_image(preprocess(picture)[None], normalize=True), by_folder.images([picture])
-        )
-        torch.testing.assert_close(by_name.encode_text(tokenizer([text]), normalize=True), by_folder.texts([text]))
+        seen = by_name.eval().encode_image(preprocess(picture)[None], normalize=True)
+        read = by_name.encode_text(tokenizer([text]), normalize=True)
+    assert torch.allclose(seen, by_folder.images([picture]), atol=1e-5)
+    assert torch.allclose(read, by_folder.texts([text]), atol=1e-5)
 
 
 def test_the_bundled_model_names_objects_and_colours_as_well_as_its_card_claims(gallery: Gallery) -> None:
-    assert_as_claimed([evaluate.subject_figure(gallery), evaluate.pair_figure(gallery, "colour + object, single")])
+    figures = [evaluate.subject_figure(gallery), evaluate.pair_figure(gallery, "colour + object, single")]
+    assert not worse_than_claimed(figures)
 
 
 def test_the_bundled_model_knows_settings_counts_and_positions_as_well_as_its_card_claims(gallery: Gallery) -> None:
     figures = [*evaluate.setting_figures(gallery), *evaluate.count_figures(gallery), evaluate.position_figure(gallery)]
-    assert_as_claimed(figures)
+    assert not worse_than_claimed(figures)
 
 
 def test_the_bundled_model_finds_pictures_by_text_as_well_as_its_card_claims(gallery: Gallery) -> None:
-    assert_as_claimed(evaluate.retrieval_figures(gallery))
+    figures = evaluate.retrieval_figures(gallery)
+    assert figures
+    assert not worse_than_claimed(figures)
 
 
 @pytest.mark.parametrize("place", ["left", "right"])

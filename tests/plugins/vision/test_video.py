@@ -313,7 +313,8 @@ def test_ffmpeg_ends_with_the_worker(tmp_path):
         until(lambda: list((tmp_path / "scratch").rglob("frame-*.jpg")))
         [child] = psutil.Process(client.process.pid).children()
         client.process.kill()
-        child.wait(timeout=30)
+        _, alive = psutil.wait_procs([child], timeout=60)
+        assert not alive
 
 
 def test_no_ffmpeg_is_a_clear_message(tmp_path):
