@@ -17,16 +17,21 @@ LONGEST_SPEECH = 28.0  # seconds without a pause; longer speech is cut where it 
 LONGEST_PAUSE = 5 * RATE  # a longer one parts two windows: nothing is to be heard in it
 SHORTEST_PAUSE = 500  # milliseconds
 MARGIN = 400  # milliseconds around speech, which begins and ends softly
+SOFT_END = RATE // 2  # the margin, and what is too short to be more than the end of what was said
 
 Stretch = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Sound from sample `start` of the recording on; `windows` are stretches of the piece in which somebody speaks."""
+    """Sound from sample `start` of the recording on, the stretches of it in which somebody speaks, and the windows.
+
+    A window is one stretch or several with the pauses between them.
+    """
 
     start: int
     samples: np.ndarray
+    speech: tuple[Stretch, ...]
     windows: tuple[Stretch, ...]
     last: bool = False
 
@@ -34,6 +39,12 @@ class Piece:
     def end(self) -> int:
         """The sample of the recording that follows."""
         return self.start + len(self.samples)
+
+    def begins(self, start: float, end: float) -> float:
+        """When what is heard from `start` to `end`, in seconds of the piece, begins: not in a pause before it."""
+        at = start * RATE
+        speech = next((max(at, first) / RATE for first, last in self.speech if last - SOFT_END > at), start)
+        return speech if speech < end else start
 
 
 def pieces(
@@ -50,10 +61,10 @@ def pieces(
         while len(waiting) >= size:
             stretches = speech(waiting[:size], threshold)
             cut = _last_silence(stretches, size)
-            yield Piece(start, waiting[:cut], _windows(stretches, cut, together))
+            yield _piece(start, waiting[:cut], stretches, together)
             start, waiting = start + cut, waiting[cut:]
     if len(waiting):
-        yield Piece(start, waiting, _windows(speech(waiting, threshold), len(waiting), together), last=True)
+        yield _piece(start, waiting, speech(waiting, threshold), together, last=True)
 
 
 def skipped(blocks: Iterable[np.ndarray], count: int) -> Iterator[np.ndarray]:
@@ -81,12 +92,17 @@ def _last_silence(stretches: Sequence[Stretch], size: int) -> int:
     return stretches[-1][0] if goes_on else size
 
 
-def _windows(stretches: Sequence[Stretch], cut: int, together: int) -> tuple[Stretch, ...]:
+def _piece(
+    start: int, samples: np.ndarray, stretches: Sequence[Stretch], together: int, *, last: bool = False
+) -> Piece:
+    inside = tuple(stretch for stretch in stretches if stretch[0] < len(samples))
+    return Piece(start, samples, inside, _windows(inside, together), last)
+
+
+def _windows(stretches: Sequence[Stretch], together: int) -> tuple[Stretch, ...]:
     """Neighbouring stretches together, as long as they are short enough."""
     windows: list[Stretch] = []
     for start, end in stretches:
-        if start >= cut:
-            break
         if windows and end - windows[-1][0] <= together and start - windows[-1][1] <= LONGEST_PAUSE:
             windows[-1] = (windows[-1][0], end)
         else:

@@ -97,7 +97,9 @@ class Whisper:
         offset, last = piece.start / RATE, piece.start / RATE
         for one in found:
             report(float(one.end))
-            start, end = max(last, offset + one.start), min(offset + one.end, piece.end / RATE)
+            # Where a window is read on from a pause, faster-whisper has the model say a start of at most a second.
+            start = max(last, offset + piece.begins(one.start, one.end))
+            end = min(offset + one.end, piece.end / RATE)
             silent = one.no_speech_prob > SILENT and one.avg_logprob < DOUBTFUL
             if not one.text.strip() or silent or end <= start:
                 continue
@@ -106,17 +108,17 @@ class Whisper:
                 start=round(start, 3),
                 end=round(end, 3),
                 text=one.text.strip(),
-                words=tuple(_word(word, offset) for word in one.words or ()),
+                words=tuple(_word(word, offset, start) for word in one.words or ()),
                 average_log_probability=round(one.avg_logprob, 4),
                 no_speech_probability=round(one.no_speech_prob, 4),
                 low_confidence=one.avg_logprob < self.options.low_confidence,
             )
 
 
-def _word(word: Any, offset: float) -> Word:
+def _word(word: Any, offset: float, earliest: float) -> Word:
     return Word(
-        start=round(offset + word.start, 3),
-        end=round(offset + word.end, 3),
+        start=round(max(earliest, offset + word.start), 3),
+        end=round(max(earliest, offset + word.end), 3),
         text=word.word.strip(),
         probability=round(float(word.probability), 4),
     )

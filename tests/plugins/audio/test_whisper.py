@@ -88,6 +88,14 @@ def test_windows_can_be_decoded_together(room, say, bundled):
     assert [segment.text for segment in transcript.segments] == list(SENTENCES)
 
 
+def test_a_segment_that_follows_a_pause_in_its_window_begins_when_it_is_said(room, say, bundled):
+    take = Take.of([0.4, *(part for text in SENTENCES for part in (say(text), 4.5))])
+    model = with_settings(bundled, together=30, batch=1)
+    segments = heard(room, model, room.write(take.samples)).segments
+    assert [segment.text for segment in segments] == list(SENTENCES)
+    assert all(abs(segment.start - said.start) < 0.6 for segment, said in zip(segments, take.said, strict=True))
+
+
 # --- where nothing is said ---
 
 
