@@ -99,7 +99,7 @@ class App(Questions):
         self.learned = Learned(journal, leases.costs, plugins, devices)
         crew = Crew(gauges, Register(None if read_only else data / "workers"), f"data in {data}", leases.limit)
         background = {name for name in registry.usable if config.plugin_use(name).priority == "background"}
-        routes = Routes(config.routes, registry.hooks_of_plugins(), background)
+        routes = Routes(config.routes, registry.hooks_of_plugins(), background, registry.media_types_of_plugins())
         arrive = config.sidecars.derived
         families = Families(journal, library, routes, registry.identify, observe, arrive=arrive)
         dispatcher = Dispatcher(plugins, journal, library, leases, families, crew, config.jobs, scratch, observe)

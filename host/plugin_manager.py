@@ -54,6 +54,7 @@ class Plugin:
     warm_spare: bool = False
     tasks: frozenset[str] = frozenset()
     kinds: tuple[str, ...] = ()
+    media_types: tuple[str, ...] = ()
 
     def settings_for(self, variant: Variant | None) -> dict[str, Any]:
         """The settings, with the changes that a variant of the model makes."""
@@ -94,6 +95,10 @@ class PluginRegistry:
     def hooks_of_plugins(self) -> dict[str, frozenset[str]]:
         """Event hooks of each usable plugin, for the routes."""
         return {name: plugin.event_hooks for name, plugin in self.usable.items() if plugin.event_hooks}
+
+    def media_types_of_plugins(self) -> dict[str, tuple[str, ...]]:
+        """The patterns of those that take some media types alone, for the routes."""
+        return {name: plugin.media_types for name, plugin in self.usable.items() if plugin.media_types}
 
     def identify(self, head: bytes, name: str) -> Identity | None:
         """What a content is: by the host's own knowledge, where that is vague by the first plugin that knows."""
@@ -221,6 +226,7 @@ def _describe(
         has_model=spec is not None and spec.device != "none",
         warm_spare=use.warm_spare,
         kinds=tuple(hook.removeprefix("on_") for hook in (cls.hook for cls in classes)),
+        media_types=tuple(getattr(plugin, "media_types", ())),
         manager=manager,
         tasks=frozenset(manager.hook.performs(settings=settings) if "performs" in hooks else ()),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from fnmatch import fnmatch
 
 from hooks.events import FINISH, hook_of
@@ -17,11 +17,16 @@ class Routes:
         routes: Iterable[Route],
         hooks_of_plugin: dict[str, frozenset[str]],
         background: Container[str] = (),
+        media_types: Mapping[str, tuple[str, ...]] | None = None,
     ) -> None:
-        """`background` names the plugins whose jobs are all background jobs, unless a route says otherwise."""
+        """`background` names the plugins whose jobs are all background jobs, unless a route says otherwise.
+
+        `media_types` are the patterns of plugins that work on no other events of their kinds.
+        """
         self._routes = tuple(routes)
         self._hooks = hooks_of_plugin
         self._background = background
+        self._media_types = media_types or {}
 
     def plugins_for(self, kind: str, media_type: str, source: str, origin: str) -> list[str]:
         """The plugins that work on such an event, in the order in which they were found."""
@@ -48,6 +53,8 @@ class Routes:
         return plugin in self._background
 
     def _wants(self, plugin: str, kind: str, media_type: str, source: str, origin: str) -> bool:
+        if not _any_match(self._media_types.get(plugin, ()), media_type):
+            return False
         if not self._routes:
             return True
         mine = [route for route in self._routes if route.plugin in (plugin, "*")]

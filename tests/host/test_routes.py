@@ -31,6 +31,14 @@ def test_a_route_never_gives_a_plugin_what_it_has_no_hook_for():
     assert plugins_for(Route(plugin="words")) == ["clip", "reader"]
 
 
+def test_a_plugin_that_takes_some_media_types_gets_no_others_whatever_routes_say():
+    for rules in ((), (Route(plugin="reader"),)):
+        routes = Routes(rules, PLUGINS, media_types={"reader": ("image/tiff", "application/*")})
+        assert routes.plugins_for("image", "image/png", "inbox", "a") == ["clip"]
+        assert routes.plugins_for("image", "image/tiff", "inbox", "a") == ["clip", "reader"]
+        assert routes.plugins_for("document", "application/pdf", "inbox", "a") == ["reader"]
+
+
 def test_of_several_routes_one_match_is_enough():
     routes = (Route(plugin="clip", sources=("camera",)), Route(plugin="clip", folders=("a",)))
     assert plugins_for(*routes) == ["clip", "reader"]
