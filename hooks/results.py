@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from array import array
 from collections.abc import Iterable
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
@@ -165,6 +165,49 @@ class PictureText(ResultData):
     type = "picture_text"
     text: str
     lines: tuple[TextLine, ...] = ()
+
+
+class DocumentInfo(ResultData):
+    """What is known of a document without reading it: what it says of itself is as its author wrote it.
+
+    `pages_with_text` is how many have text of their own, and were not only drawn or scanned. `problems` are sentences
+    for people, as of pages that were left out.
+    """
+
+    type = "document_info"
+    format: str
+    pages: int
+    pages_with_text: int = 0
+    title: str = ""
+    author: str = ""
+    problems: tuple[str, ...] = ()
+
+
+class PageText(BaseModel):
+    """The text of a page, counted from 1: the document's own, or read from its picture."""
+
+    model_config = ConfigDict(frozen=True)
+    page: int
+    text: str
+    source: Literal["document", "picture"]
+
+
+class DocumentText(ResultData):
+    """What is written in a document, by page; pages without any text are left out."""
+
+    type = "document_text"
+    text: str
+    pages: tuple[PageText, ...] = ()
+
+    @classmethod
+    def of(cls, pages: Iterable[PageText]) -> Self:
+        """The text of these pages, which have an empty line between them."""
+        kept = tuple(pages)
+        return cls(text="\n\n".join(page.text for page in kept), pages=kept)
+
+    def texts(self) -> dict[str, str]:
+        """The plain text, a form feed between two pages."""
+        return {".txt": "\f\n".join(f"{page.text}\n" for page in self.pages)}
 
 
 class VideoInfo(ResultData):

@@ -14,6 +14,7 @@ has_compiler() { command -v c++ >/dev/null || command -v g++ >/dev/null || comma
 has_venv() { "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null; }
 has_mosquitto() { PATH="$PATH:/usr/sbin:/usr/local/sbin" command -v mosquitto >/dev/null; }
 has_mosquitto_clients() { command -v mosquitto_pub >/dev/null && command -v mosquitto_rr >/dev/null; }
+has_cairo() { "$PYTHON" -c 'import ctypes.util as u; raise SystemExit(u.find_library("cairo") is None)'; }
 has_espeak() { command -v espeak-ng >/dev/null; }
 has_headers() {
     "$PYTHON" -c 'import os, sysconfig as s; raise SystemExit(not os.path.isfile(s.get_path("include") + "/Python.h"))'
@@ -29,6 +30,7 @@ if [ "${1:-}" = tests ]; then
     NEEDS+=(
         "has_mosquitto|mosquitto|the MQTT broker mosquitto, for the tests of MQTT"
         "has_mosquitto_clients|mosquitto-clients|mosquitto_pub and its like, for the examples in docs/mqtt.md"
+        "has_cairo|libcairo2|the graphics library cairo, for the drawings in SVG that are tested"
         "has_espeak|espeak-ng|espeak-ng, for the speech that the tests of hearing are made of"
     )
 fi

@@ -116,6 +116,21 @@ def frame_count(image: ImageFile, at_most: int) -> int:
     return count
 
 
+def page(image: ImageFile, number: int, longest_side: int, max_megapixels: float) -> Image.Image:
+    """A further page of a TIFF, counted from 0, as RGB on white; BadInput when it is too large or damaged."""
+    with content_at_fault():
+        image.seek(number)
+    if image.width * image.height > max_megapixels * 1_000_000:
+        raise BadInput(
+            f"Page {number + 1} has {image.width * image.height / 1e6:,.1f} megapixels; at most {max_megapixels:,.1f}"
+            " are opened.",
+            "Scale it down, or raise max_megapixels in this plugin's settings.",
+        )
+    pixels = decoded(image, longest_side)
+    pixels.thumbnail((longest_side, longest_side))
+    return pixels
+
+
 def middle(image: Image.Image, ratio: int) -> Image.Image:
     """The picture cut off on both ends where its longer side is more than `ratio` times the shorter one."""
     width, height = min(image.width, ratio * image.height), min(image.height, ratio * image.width)
