@@ -1,4 +1,4 @@
-"""The examples for device makers run: as they stand on the page, but for the broker's port and the plugin's name."""
+"""The examples of docs/mqtt.md run: as they stand on the page, but for the broker's port and the plugin's name."""
 
 from __future__ import annotations
 
