@@ -18,6 +18,7 @@ import pluggy
 from pydantic import BaseModel
 
 from hooks.errors import InvalidPlugin
+from hooks.events import FINISH, KINDS, hook_of
 from hooks.hookspecs import PROJECT
 from hooks.model import ModelSpec
 from hooks.worker import plugin_manager, register, resolve, settings_of
@@ -63,6 +64,12 @@ class Opened:
     settings: BaseModel
     spec: ModelSpec
     hooks: frozenset[str]
+    kinds: tuple[str, ...]
+
+    @property
+    def event_hooks(self) -> frozenset[str]:
+        """What it does with events: hooks of the kinds that it works on, or `on_finished` alone."""
+        return self.hooks & {FINISH, *map(hook_of, (*KINDS, *self.kinds))}
 
     @property
     def values(self) -> dict[str, Any]:
@@ -95,14 +102,17 @@ def find(plugin: str | Path | ModuleType) -> Reference:
 
 
 def open_plugin(reference: Reference, settings: Mapping[str, Any] | None = None) -> Opened:
-    """Import and register a plugin here, as the host does; what it raises passes through."""
+    """Import and register a plugin here, as the host does; what it raises passes through. Raises InvalidPlugin too."""
     manager = plugin_manager()
     plugin = reference.opened()
-    register(manager, plugin, reference.name)
+    classes = register(manager, plugin, reference.name)
     hooks = frozenset(caller.name for caller in manager.get_hookcallers(plugin) or () if caller.get_hookimpls())
     checked = settings_of(manager, dict(settings or {}))
     spec = manager.hook.model_spec(settings=checked) if "model_spec" in hooks else None
-    return Opened(reference, manager, checked, spec or ModelSpec(name=reference.name, **LIGHT), hooks)
+    if spec is not None and not isinstance(spec, ModelSpec):
+        raise InvalidPlugin(f"model_spec returned {type(spec).__name__}, not a ModelSpec.")
+    kinds = tuple(cls.hook.removeprefix("on_") for cls in classes)
+    return Opened(reference, manager, checked, spec or ModelSpec(name=reference.name, **LIGHT), hooks, kinds)
 
 
 def _is_importable(module: str) -> bool:

@@ -139,7 +139,7 @@ def _attempt(
             found.load_seconds = client.load_seconds
             found.memory_mb = client.load_memory_mb
             for hook, batch in _batches(opened, events, spec.batch):
-                found.take(client.run(batch, hook, _families(hook, batch, families)))
+                found.take(client.run(batch, hook, families_of(hook, batch, families)))
                 lease.charge(found.memory_mb)
     except PluginFailed as error:
         if error.code == "out_of_memory":
@@ -218,7 +218,8 @@ def _batches(opened: Opened, events: Sequence[Event], size: int) -> Iterator[tup
             yield hook, members[start : start + size]
 
 
-def _families(hook: str, events: Sequence[Event], families: Mapping[str, Sequence[Finished]]) -> list[bytes]:
+def families_of(hook: str, events: Sequence[Event], families: Mapping[str, Sequence[Finished]]) -> list[bytes]:
+    """The families of a batch for the wire: an event that has none is alone in its own."""
     if hook != FINISH:
         return []
     return [FAMILY.dump_json(list(families.get(event.id, [Finished(event=event)]))) for event in events]

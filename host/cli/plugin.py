@@ -10,6 +10,7 @@ import typer
 from pydantic import BaseModel
 
 from host.cli.configuration import inspect_plugins, toml_value
+from host.cli.conformance import check
 from host.cli.options import AsJson, ConfigFile, configuration
 from host.cli.output import pairs, plural, show, show_json, show_whole, table, text
 from host.cli.schema import Setting, plugin_schema, settings_of_class
@@ -24,13 +25,16 @@ if TYPE_CHECKING:
     from hooks import ModelSpec
     from host.plugin_manager import Plugin, Unusable
 
-app = typer.Typer(help="Look at one plugin.", no_args_is_help=True)
+app = typer.Typer(help="Look at one plugin, and check it.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The plugin's name, as `sensorium plugins` lists it.")]
 
 
 @app.callback()
 def _group() -> None:
-    """Look at one plugin."""
+    """Look at one plugin, and check it."""
+
+
+app.command()(check)
 
 
 @app.command(name="show")

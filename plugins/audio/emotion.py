@@ -20,6 +20,7 @@ from plugins.audio.local_model import LocalModelSettings, each
 if TYPE_CHECKING:
     from plugins.audio.emotion_model import Emotions
 
+api = ">=1,<2"
 optional = True
 FILES = ("config.json", "preprocessor_config.json", "model.safetensors")
 

@@ -19,6 +19,7 @@ from plugins.audio.local_model import LocalModelSettings, each
 if TYPE_CHECKING:
     from plugins.audio.speakers_model import Speakers
 
+api = ">=1,<2"
 optional = True
 CONFIG = "config.yaml"
 WEIGHTS = "pytorch_model.bin"

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from plugins.audio.hearing import Hearing
 
 # Recordings that the host does not know by itself.
+api = ">=1,<2"
+
 HEADS = {
     b"caff": "audio/x-caf",
     b".snd": "audio/basic",

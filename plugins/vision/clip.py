@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from plugins.vision.clip_model import Clip
 
 
+api = ">=1,<2"
+
+
 class ClipSettings(BaseModel):
     """Which CLIP, and what it chooses names from."""
 

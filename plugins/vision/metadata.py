@@ -13,6 +13,8 @@ from hooks import BadInput, Color, Failure, Image, ImageInfo, ModelSpec, Result,
 if TYPE_CHECKING:
     from PIL.Image import Image as Pixels
 
+api = ">=1,<2"
+
 SAMPLE_SIDE = 128
 
 RGB = tuple[int, int, int]

@@ -28,6 +28,7 @@ from hooks import (
 if TYPE_CHECKING:
     from plugins.vision.ocr_model import Reader
 
+api = ">=1,<2"
 optional = True
 
 

@@ -25,6 +25,8 @@ from hooks import (
     hookimpl,
 )
 
+api = ">=1,<2"
+
 TIMES = re.compile(r"(\d+):(\d\d):(\d\d)[,.](\d{3})\s*-->\s*(\d+):(\d\d):(\d\d)[,.](\d{3})")
 MARKUP = re.compile(r"<[^>]*>|\{\\[^}]*\}")
 LARGEST_SUBTITLES = 8 * 1024 * 1024

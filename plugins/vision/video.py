@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from plugins.vision.extraction import Extractor
     from plugins.vision.film import Film
 
+api = ">=1,<2"
+
 LONGEST_STEM = 80
 
 
