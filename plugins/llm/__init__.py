@@ -1,0 +1,1 @@
+"""Plugins that read: language models that condense, structure, translate and write."""
