@@ -86,7 +86,7 @@ def keys(section: type[BaseModel]) -> str:
     rows = [
         (code(one.key), cell(one.type), "required" if one.is_required else _default(one.default), cell(one.description))
         for one in settings_of_class(section)
-        if one.type != "table" and "." not in one.key and _section(_annotation(section, one.key))[0] is None
+        if "." not in one.key and _section(_annotation(section, one.key))[0] is None
     ]
     return table(("Key", "Type", "Default", ""), rows) if rows else "It has no keys of its own."
 
