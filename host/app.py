@@ -27,7 +27,7 @@ from host.config import Address, Config, Inbox, check_plugin_settings
 from host.control import ControlServer
 from host.crew import Crew
 from host.dispatcher import Dispatcher
-from host.errors import JournalError
+from host.errors import HostError, JournalError
 from host.families import Families
 from host.intake import Accepted, Intake, Refused, Unsettled
 from host.journal import Journal, open_journal
@@ -60,6 +60,7 @@ if TYPE_CHECKING:
 
 SUBMIT = "submit"
 SETTLED_CHECK = 0.1
+PAUSED_CHECK = 60.0
 SWITCH = 0.001  # seconds for which the loop waits when the intake's thread computes; 5 ms as Python comes
 
 log = get_logger(__name__)
@@ -196,6 +197,8 @@ class App(Questions):
         async with self._broker(), self._named(), self.working(), control, asyncio.TaskGroup() as tasks:
             background = [tasks.create_task(source.run(), name=source.inbox.name) for source in self.sources]
             background.append(tasks.create_task(self.yielding.run(), name="yielding"))
+            if self.config.clusters.every_hours:
+                background.append(tasks.create_task(self._cluster_now_and_then(), name="clusters"))
             if self.mqtt is not None:
                 background.append(tasks.create_task(self._when_served(self.mqtt.run), name="mqtt"))
             if on_progress is not None:
@@ -327,6 +330,21 @@ class App(Questions):
             quiet = all(each.is_set() for each in idle) and self.dispatcher.is_idle()
             if quiet and self.sidecars.idle.is_set():
                 return
+
+    async def _cluster_now_and_then(self) -> None:
+        """Look at the clusters when that is due; a look that fails is no reason to end, and comes again."""
+        every = self.config.clusters.every_hours * 3600
+        wait = await self._clusters.looked() + every - time.time()
+        while True:
+            await asyncio.sleep(max(0.0, wait))
+            wait = min(every, PAUSED_CHECK)
+            if not self.leases.paused:
+                wait = every
+                try:
+                    done = await self._clusters.run()
+                    log.info("clusters looked at", **done.model_dump(include={"looked", "joined", "made", "calls"}))
+                except HostError as error:
+                    log.warning("clusters not looked at", reason=error.message, advice=error.hint)
 
     async def _delivered(self) -> None:
         """Write and publish what was just committed; a full disk or a slow broker does not hold up the end."""

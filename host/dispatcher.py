@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 from hooks.errors import InvalidPlugin
 from hooks.events import FINISH, hook_of
 from hooks.model import Device, ModelSpec
+from hooks.tasks import Task
 from hooks.wire import Message
 from host.config import Jobs
 from host.crew import Crew
@@ -130,6 +131,16 @@ class Dispatcher:
         self._asked[plugin] = time.monotonic()
         self._tell(plugin)
         return await request.answer
+
+    async def perform(
+        self, plugin: str, task: Task, each: Callable[[str], None] = lambda piece: None
+    ) -> list[Finding]:
+        """Have a task done, as `ask` does."""
+        return await self.ask(plugin, {"op": "perform", "task": task.model_dump(mode="json")}, each)
+
+    def provenance(self, plugin: str) -> dict[str, Any]:
+        """What an answer of a plugin depends on, beside the question; empty before its model was ever loaded."""
+        return dict(self._provenance.get(plugin, {}))
 
     def is_idle(self) -> bool:
         """Whether no job is queued, running or being committed."""

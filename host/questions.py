@@ -11,6 +11,7 @@ from typing import Any
 
 from hooks import Kind
 from host import lease_views
+from host.clustering import Clusters
 from host.config import Config
 from host.dispatcher import Dispatcher
 from host.errors import NotFound, UsageError
@@ -35,6 +36,8 @@ from host.search.moments import Find, Moment, fused
 from host.search.words import plain
 from host.sources.folder import FolderSource
 from host.views import (
+    ClusterRun,
+    ClusterView,
     EventView,
     Explanation,
     Hit,
@@ -82,6 +85,10 @@ class Questions:
         self.sources = sources
         self.read_only = read_only
         self.running_pid: int | None = None
+        folder = config.paths.data / "scratch" / "cluster-vectors"
+        self._clusters = Clusters(
+            config.clusters, journal, library, registry, dispatcher, folder, config.paths.outbox
+        )
 
     def _with_workers(self) -> AbstractAsyncContextManager[None]:
         raise NotImplementedError
@@ -248,6 +255,18 @@ class Questions:
             depth, query = max(limit, DEPTH), {"op": "query", "texts": [plain(text)]}
             rankings = [await self._hits.with_words(text, kind, depth), await self._near(query, kind, depth)]
         return await self._hits.views(text, fused(rankings)[:limit])
+
+    # -- clusters ----------------------------------------------------------------------------------------------------
+
+    async def cluster(self, anew: bool = False, relabel: bool = False) -> ClusterRun:
+        """Place what is new among what is alike, and name what has no name; with `anew` and `relabel` everything."""
+        self._must_own()
+        async with self._with_workers():
+            return await self._clusters.run(anew=anew, relabel=relabel)
+
+    async def clusters(self, name: str | None = None) -> list[ClusterView]:
+        """All clusters, the largest first; or the one of that name with all of its members."""
+        return await self._clusters.views(name)
 
     async def _has_pictures(self, kind: Kind | None) -> bool:
         """Whether anything can be found by what it shows: a model is not loaded to learn that there is nothing."""

@@ -234,6 +234,58 @@ class Hit(View):
     part: str | None = None
 
 
+class ClusterMember(View):
+    """Something in a cluster; `score` is the cosine similarity of its vector with the cluster's centre."""
+
+    event: str
+    origin: str
+    source: str
+    path: str
+    score: float
+
+
+class ClusterView(View):
+    """What lies close together. `members`: the most typical first; all of them where one cluster was asked for.
+
+    `label` has the fields of `hooks.ClusterLabel` (None before it is labelled), `enrichment` those of
+    `hooks.ClusterEnrichment` (None where no model said any).
+    """
+
+    id: int
+    name: str
+    space: str
+    size: int
+    label: dict[str, JsonValue] | None
+    enrichment: dict[str, JsonValue] | None
+    provenance: dict[str, JsonValue]
+    made: float
+    members: list[ClusterMember]
+
+
+class ClusterRun(View):
+    """What a look at the clusters did, and how they stand then.
+
+    `looked`: new vectors that were compared with what is known, of which `joined` found their place. `grouped`: vectors
+    that were all grouped again, 0 when there was no need; then `made` clusters are new, `kept` were found again, `gone`
+    are the names of those that were not. `labelled` names what was labelled, with so many `calls` of models. `albums`
+    is their folder, empty when none are wished for.
+    """
+
+    looked: int = 0
+    joined: int = 0
+    grouped: int = 0
+    made: int = 0
+    kept: int = 0
+    gone: list[str] = Field(default_factory=list)
+    labelled: list[str] = Field(default_factory=list)
+    calls: int = 0
+    clusters: int = 0
+    placed: int = 0
+    noise: int = 0
+    albums: str = ""
+    problems: list[str] = Field(default_factory=list)
+
+
 class Submitted(View):
     """What became of one submitted path; `reason` is set when it was refused."""
 
@@ -460,6 +512,12 @@ class Service(Protocol):
 
         `kind`: only files of this kind. `words`: only by words, which asks no model.
         """
+
+    async def cluster(self, anew: bool = False, relabel: bool = False) -> ClusterRun:
+        """Place what is new among what is alike, and name what has no name; with `anew` and `relabel` everything."""
+
+    async def clusters(self, name: str | None = None) -> list[ClusterView]:
+        """All clusters, the largest first; or the one of that name with all of its members."""
 
     async def submit(self, paths: list[str], wait: bool = False) -> list[Submitted]:
         """Take in files by copy, wherever they lie; with `wait`, return when their jobs are finished."""

@@ -10,6 +10,9 @@ import re
 from hooks.events import KINDS
 from host.errors import NotFound, UsageError
 from host.views import (
+    ClusterMember,
+    ClusterRun,
+    ClusterView,
     DepartureView,
     DeviceLeases,
     DeviceMoment,
@@ -50,6 +53,7 @@ class FakeService:
     def __init__(self, data: str = "/data", outbox: str = "/outbox", running: int | None = 4711) -> None:
         self.data, self.outbox, self.running = data, outbox, running
         self.events: dict[str, EventView] = {}
+        self.groups: list[ClusterView] = []
         self.refused: list[RefusalView] = []
         self.alarm = ""
         self.mqtt: MqttView | None = None
@@ -83,6 +87,26 @@ class FakeService:
             pending=[] if caption or error else ["clip"],
         )
         return facts.id
+
+    def group(self, name: str, *members: str) -> None:
+        """Put events into a cluster."""
+        found = [self.events[member].event for member in members]
+        self.groups.append(
+            ClusterView(
+                id=len(self.groups) + 1,
+                name=name,
+                space="s",
+                size=len(found),
+                label={"cluster_name": name, "description": "Alike.", "tags": ["red", "round"], "confidence": 0.8},
+                enrichment={"hierarchy": ["shapes", name], "relationships": {"similar_to": ["rings"], "parent": ""}},
+                provenance={},
+                made=NOW,
+                members=[
+                    ClusterMember(event=one.id, origin=one.origin, source=one.source, path=one.path, score=0.9)
+                    for one in found
+                ],
+            )
+        )
 
     def refuse(self, origin: str, reason: str) -> None:
         self.refused.append(RefusalView(source="inbox", origin=origin, reason=reason, at=NOW))
@@ -178,6 +202,17 @@ class FakeService:
             for score, event in best
             if score > 0 and not words and kind in (None, event.kind)
         ]
+
+    async def cluster(self, anew: bool = False, relabel: bool = False) -> ClusterRun:
+        if anew:
+            return ClusterRun(grouped=30, made=1, kept=2, gone=["dogs"], labelled=["cats"], calls=1, clusters=3, placed=28)
+        return ClusterRun(clusters=3, placed=28, noise=2, problems=["vlm could not do label_cluster: it is away"])
+
+    async def clusters(self, name: str | None = None) -> list[ClusterView]:
+        found = [view for view in self.groups if name in (None, view.name)]
+        if name is not None and not found:
+            raise NotFound(f"No cluster is called {name!r}.", "`sensorium clusters` lists them.")
+        return found
 
     async def submit(self, paths: list[str], wait: bool = False) -> list[Submitted]:
         answers = []

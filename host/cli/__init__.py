@@ -8,7 +8,21 @@ import typer
 from typer.core import TyperGroup
 
 from hooks import SensoriumError
-from host.cli import configuration, doctor, files, inventory, leases, mqtt, plan, plugin, results, run, search, status
+from host.cli import (
+    clusters,
+    configuration,
+    doctor,
+    files,
+    inventory,
+    leases,
+    mqtt,
+    plan,
+    plugin,
+    results,
+    run,
+    search,
+    status,
+)
 from host.cli.extensions import plugin_commands
 from host.cli.output import show_error
 from host.errors import HostError
@@ -21,8 +35,8 @@ EXIT_CODES = (
     "130 interrupted."
 )
 COMMANDS = (
-    ("Work", (run.run, files.submit, files.requeue, run.pause, run.resume)),
-    ("Look", (status.status, leases.leases, results.results, results.why, search.search)),
+    ("Work", (run.run, files.submit, files.requeue, clusters.cluster, run.pause, run.resume)),
+    ("Look", (status.status, leases.leases, results.results, results.why, search.search, clusters.clusters)),
     ("Set up", (inventory.plugins, inventory.models, plan.plan, doctor.doctor)),
 )
 

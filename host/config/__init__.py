@@ -4,6 +4,7 @@ from host.config.loading import Overrides, check_plugin_names, check_plugin_sett
 from host.config.models import (
     DAYS,
     Address,
+    Clusters,
     Config,
     Devices,
     Host,
@@ -20,6 +21,7 @@ from host.config.problems import InvalidConfig, Problem
 __all__ = [
     "DAYS",
     "Address",
+    "Clusters",
     "Config",
     "Devices",
     "Host",

@@ -202,6 +202,25 @@ class Sidecars(Section):
     )
 
 
+class Clusters(Section):
+    """Groups of what is alike."""
+
+    every_hours: float = Field(
+        default=0.0,
+        ge=0,
+        le=24 * 366,
+        allow_inf_nan=False,
+        description="Hours between two looks at what is new; 0: only when `sensorium cluster` is called.",
+    )
+    albums: bool = Field(
+        default=False,
+        description="Whether outbox/albums has a folder for each cluster: links to its files, and a contact sheet.",
+    )
+    derived: bool = Field(
+        default=False, description="Whether what plugins make of a file (a film's frames) is grouped as well."
+    )
+
+
 class Jobs(Section):
     """How often failed work is tried."""
 
@@ -463,6 +482,7 @@ class Config(Section):
     quiet_hours: tuple[QuietHours, ...] = Field(default=(), alias="quiet_hours")
     jobs: Jobs = Jobs()
     sidecars: Sidecars = Sidecars()
+    clusters: Clusters = Clusters()
     routes: tuple[Route, ...] = Field(default=(), alias="route")
     mqtt: Mqtt = Field(default=MQTT)
     plugins: dict[str, dict[str, Any]] = Field(

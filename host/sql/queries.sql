@@ -462,3 +462,68 @@ INSERT INTO costs (plugin, model, settings, variant, device, memory_mb, load_sec
 VALUES (:plugin, :model, :settings, :variant, :device, :memory_mb, :load_seconds, :seen)
 ON CONFLICT (plugin, model, settings, variant, device)
 DO UPDATE SET memory_mb = excluded.memory_mb, load_seconds = excluded.load_seconds, seen = excluded.seen;
+
+-- name: cluster_vectors
+-- Vectors that are grouped: of what arrived, and of what was made of it where that is wished.
+SELECT v.id, v.vector FROM embeddings v JOIN events e ON e.id = v.event_id
+WHERE v.space = :space AND v.id > :after AND NOT e.stale AND (e.parent IS NULL OR :derived)
+ORDER BY v.id LIMIT :limit;
+
+-- name: cluster_spaces
+SELECT v.space, max(v.id) AS newest, count(*) AS vectors, coalesce(s.newest, 0) AS seen, coalesce(s.loose, 0) AS loose,
+       coalesce(s.smallest, 0) AS smallest, coalesce(s.grouped, 0) AS grouped
+FROM embeddings v JOIN events e ON e.id = v.event_id LEFT JOIN cluster_spaces s ON s.space = v.space
+WHERE NOT e.stale AND (e.parent IS NULL OR :derived) GROUP BY v.space ORDER BY v.space;
+
+-- name: clusters
+SELECT c.*, (SELECT count(*) FROM cluster_members m WHERE m.cluster_id = c.id) AS size
+FROM clusters c WHERE :space IS NULL OR c.space = :space ORDER BY size DESC, c.name;
+
+-- name: last_cluster
+SELECT coalesce(max(seq), 0) AS id FROM sqlite_sequence WHERE name = 'clusters';
+
+-- name: memberships
+SELECT m.embedding_id, m.cluster_id FROM cluster_members m JOIN clusters c ON c.id = m.cluster_id WHERE c.space = :space;
+
+-- name: members
+-- Nearest to the centre first.
+SELECT m.score, e.* FROM cluster_members m JOIN embeddings v ON v.id = m.embedding_id JOIN events e ON e.id = v.event_id
+WHERE m.cluster_id = :cluster ORDER BY m.score DESC, e.id LIMIT :limit;
+
+-- name: insert_cluster
+INSERT INTO clusters (id, space, name, centre, reach, label, enrichment, provenance, made)
+VALUES (:id, :space, :name, :centre, :reach, NULL, NULL, :provenance, :made);
+
+-- name: move_cluster
+UPDATE clusters SET centre = :centre, reach = :reach WHERE id = :id;
+
+-- name: drop_cluster
+DELETE FROM clusters WHERE id = :id;
+
+-- name: drop_members
+DELETE FROM cluster_members WHERE cluster_id = :id;
+
+-- name: insert_member
+-- A vector that was replaced in the meantime is a new one, and is looked at the next time.
+INSERT INTO cluster_members (embedding_id, cluster_id, score)
+SELECT :embedding_id, :cluster_id, :score WHERE EXISTS (SELECT 1 FROM embeddings WHERE id = :embedding_id)
+ON CONFLICT (embedding_id) DO UPDATE SET cluster_id = excluded.cluster_id, score = excluded.score;
+
+-- name: looked_at_space
+INSERT INTO cluster_spaces (space, newest, loose, smallest, grouped, looked)
+VALUES (:space, :newest, :loose, :smallest, :grouped, :looked)
+ON CONFLICT (space) DO UPDATE SET newest = excluded.newest, loose = excluded.loose, smallest = excluded.smallest,
+    grouped = excluded.grouped, looked = excluded.looked;
+
+-- name: label_cluster
+UPDATE clusters SET name = :name, label = :label, enrichment = :enrichment, provenance = :provenance WHERE id = :id;
+
+-- name: clusters_looked
+SELECT coalesce(max(looked), 0) AS looked FROM cluster_spaces;
+
+-- name: passages_of_events
+SELECT r.event_id, p.body FROM results r JOIN passages p ON p.rowid BETWEEN r.id << 20 AND r.id << 20 | 1048575
+WHERE r.event_id IN (SELECT value FROM json_each(:ids)) LIMIT :limit;
+
+-- name: count_passages
+SELECT count(*) AS passages, (SELECT count(*) FROM passages WHERE passages MATCH :match) AS matching FROM passages;

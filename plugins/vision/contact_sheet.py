@@ -1,12 +1,12 @@
-"""The contact sheet of a film: pictures in rows, each with its moment, what it shows, and what is said meanwhile."""
+"""Contact sheets: pictures in rows. Of a film, each with its moment, what it shows, and what is said meanwhile."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from io import BytesIO
 from pathlib import Path
 
@@ -38,12 +38,11 @@ class Grid:
     header: int
 
     @classmethod
-    def of(cls, timeline: Timeline, count: int, settings: TimelineSettings) -> Grid:
-        """For so many pictures of this film."""
-        width, columns = settings.sheet_width, min(settings.sheet_columns, max(count, 2))
+    def of(cls, width: int, columns: int, count: int, shape: float) -> Grid:
+        """For so many pictures, whose height is `shape` times their width."""
+        columns = min(columns, max(count, 2))
         margin, gap = max(8, width // 64), max(6, width // 120)
         cell = (width - 2 * margin - (columns - 1) * gap) // columns
-        shape = timeline.height / timeline.width if timeline.width and timeline.height else 9 / 16
         text = max(10, min(26, cell // 18))
         picture = round(cell * min(1.2, max(0.4, shape)))
         return cls(columns, cell, picture, text, max(9, round(text * 0.86)), margin, gap, 5 * text + margin)
@@ -65,25 +64,34 @@ class Grid:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One picture and the lines that stand with it."""
+    """One picture and the lines that stand with it; `picture` draws it in a size, or nothing.
 
-    moment: str
+    `badge` stands on it: the moment of a film's picture.
+    """
+
+    badge: str
     caption: Sequence[str]
     said: Sequence[str]
-    path: Path | None
+    picture: Callable[[tuple[int, int]], Image.Image | None]
 
 
 def draw(name: str, timeline: Timeline, paths: Mapping[str, Path], settings: TimelineSettings) -> bytes:
-    """The sheet as a JPEG; `paths` are the files of the frames by their events' ids."""
+    """A film's sheet as a JPEG; `paths` are the files of the frames by their events' ids."""
     frames = spread(timeline.frames, settings.sheet_pictures)
-    grid = Grid.of(timeline, len(frames), settings)
+    shape = timeline.height / timeline.width if timeline.width and timeline.height else 9 / 16
+    grid = Grid.of(settings.sheet_width, settings.sheet_columns, len(frames), shape)
     panels = _panels(grid, frames, timeline, paths)
+    return sheet_of(name, _facts(timeline, len(frames)), panels, grid, settings.sheet_width)
+
+
+def sheet_of(title: str, facts: str, panels: Sequence[Panel], grid: Grid, width: int) -> bytes:
+    """A sheet as a JPEG: a title, a line of facts, and panels in rows."""
     below = grid.height_below(max(len(panel.caption) + len(panel.said) for panel in panels))
-    rows = math.ceil(len(frames) / grid.columns)
+    rows = math.ceil(len(panels) / grid.columns)
     height = grid.header + rows * (grid.picture + below + grid.gap) - grid.gap + grid.margin
-    sheet = Image.new("RGB", (settings.sheet_width, height), GROUND)
+    sheet = Image.new("RGB", (width, height), GROUND)
     pen = ImageDraw.Draw(sheet)
-    _header(pen, grid, name, timeline, len(frames))
+    _header(pen, grid, title, facts)
     for number, panel in enumerate(panels):
         x = grid.margin + number % grid.columns * (grid.cell + grid.gap)
         y = grid.header + number // grid.columns * (grid.picture + below + grid.gap)
@@ -102,14 +110,17 @@ def spread(frames: Sequence[TimelineFrame], most: int) -> list[TimelineFrame]:
     return [frames[round(number * (len(frames) - 1) / (most - 1))] for number in range(most)]
 
 
-def _header(pen: ImageDraw.ImageDraw, grid: Grid, name: str, timeline: Timeline, shown: int) -> None:
-    large, y = round(grid.text * 1.7), grid.margin
-    width = grid.columns * (grid.cell + grid.gap) - grid.gap
-    pen.text((grid.margin, y), _fitting(name, _font(large), width), BRIGHT, _font(large))
+def _facts(timeline: Timeline, shown: int) -> str:
     size = f"{timeline.width} x {timeline.height}" if timeline.width else ""
     pictures = f"{shown} of {len(timeline.frames)} pictures" if shown < len(timeline.frames) else f"{shown} pictures"
-    facts = "   ".join(part for part in (clock(timeline.seconds), size, pictures, timeline.language) if part)
-    pen.text((grid.margin, y + round(large * 1.35)), facts, DIM, _font(grid.text))
+    return "   ".join(part for part in (clock(timeline.seconds), size, pictures, timeline.language) if part)
+
+
+def _header(pen: ImageDraw.ImageDraw, grid: Grid, title: str, facts: str) -> None:
+    large, y = round(grid.text * 1.7), grid.margin
+    width = grid.columns * (grid.cell + grid.gap) - grid.gap
+    pen.text((grid.margin, y), fitting(title, _font(large), width), BRIGHT, _font(large))
+    pen.text((grid.margin, y + round(large * 1.35)), fitting(facts, _font(grid.text), width), DIM, _font(grid.text))
 
 
 def _panels(grid: Grid, frames: Sequence[TimelineFrame], timeline: Timeline, paths: Mapping[str, Path]) -> list[Panel]:
@@ -118,12 +129,17 @@ def _panels(grid: Grid, frames: Sequence[TimelineFrame], timeline: Timeline, pat
     return [
         Panel(
             clock(frame.moment),
-            _wrapped(_shown(frame), _font(grid.text), grid.room, CAPTION_LINES),
+            caption_lines(_shown(frame), grid),
             _wrapped(f"“{text}”" if text else "", _font(grid.small), grid.room, SPOKEN_LINES),
-            paths.get(frame.event),
+            partial(_frame, paths.get(frame.event)),
         )
         for frame, text in zip(frames, said, strict=True)
     ]
+
+
+def caption_lines(text: str, grid: Grid) -> list[str]:
+    """What a picture shows, in the lines that there are for it."""
+    return _wrapped(text, _font(grid.text), grid.room, CAPTION_LINES)
 
 
 def _shown(frame: TimelineFrame) -> str:
@@ -135,10 +151,12 @@ def _draw_panel(
 ) -> None:
     x, y = place
     pen.rounded_rectangle((x, y, x + grid.cell - 1, y + grid.picture + below - 1), grid.gap // 2, PANEL)
-    picture = _picture(panel.path, (grid.cell, grid.picture))
+    size = (grid.cell, grid.picture)
+    picture = panel.picture(size) or Image.new("RGB", size, EDGE)
     sheet.paste(picture, (x + (grid.cell - picture.width) // 2, y + (grid.picture - picture.height) // 2))
     pen.line((x, y + grid.picture, x + grid.cell - 1, y + grid.picture), EDGE)
-    _badge(pen, (x, y + grid.picture), grid, panel.moment)
+    if panel.badge:
+        _badge(pen, (x, y + grid.picture), grid, panel.badge)
     left, top = x + (grid.cell - grid.room) // 2, y + grid.picture + round(grid.text * 0.5)
     lines = [(line, grid.text, BRIGHT) for line in panel.caption] + [(line, grid.small, PLAIN) for line in panel.said]
     for number, (line, size, colour) in enumerate(lines):
@@ -146,7 +164,7 @@ def _draw_panel(
 
 
 def _badge(pen: ImageDraw.ImageDraw, corner: tuple[int, int], grid: Grid, text: str) -> None:
-    """The moment, on the lower left of the picture."""
+    """Words on the lower left of the picture."""
     font, pad = _font(grid.small), round(grid.small * 0.4)
     width, height = round(pen.textlength(text, font)) + 2 * pad, round(grid.small * 1.2) + pad
     left, bottom = corner
@@ -154,8 +172,8 @@ def _badge(pen: ImageDraw.ImageDraw, corner: tuple[int, int], grid: Grid, text: 
     pen.text((left + pad, bottom - height + pad // 2), text, ACCENT, font)
 
 
-def _picture(path: Path | None, size: tuple[int, int]) -> Image.Image:
-    """The picture, as large as fits; an empty one where it cannot be read any more."""
+def _frame(path: Path | None, size: tuple[int, int]) -> Image.Image | None:
+    """The picture of a film, as large as fits; nothing where it cannot be read any more."""
     try:
         if path is not None:
             with Image.open(path, formats=("JPEG",)) as image:
@@ -165,7 +183,7 @@ def _picture(path: Path | None, size: tuple[int, int]) -> Image.Image:
                 return picture
     except (OSError, UnidentifiedImageError):
         pass
-    return Image.new("RGB", size, EDGE)
+    return None
 
 
 @cache
@@ -173,7 +191,7 @@ def _font(size: int) -> Font:
     return ImageFont.load_default(size)
 
 
-def _fitting(text: str, font: Font, room: int) -> str:
+def fitting(text: str, font: Font, room: int) -> str:
     """As much of a text as there is room for, in one line."""
     line = " ".join(text.split())[:500]
     if font.getlength(line) <= room:
@@ -191,6 +209,6 @@ def _wrapped(text: str, font: Font, room: int, most: int) -> list[str]:
         taken = 1
         while taken < len(words) and font.getlength(" ".join(words[: taken + 1])) <= room:
             taken += 1
-        lines.append(_fitting(" ".join(words[:taken]), font, room))
+        lines.append(fitting(" ".join(words[:taken]), font, room))
         words = words[taken:]
-    return [*lines, _fitting(" ".join(words), font, room)] if words else lines
+    return [*lines, fitting(" ".join(words), font, room)] if words else lines
