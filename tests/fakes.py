@@ -205,7 +205,7 @@ class FakeService:
 
     async def cluster(self, anew: bool = False, relabel: bool = False) -> ClusterRun:
         if anew:
-            return ClusterRun(grouped=30, made=1, kept=2, gone=["dogs"], labelled=["cats"], calls=1, clusters=3, placed=28)
+            return ClusterRun(grouped=30, made=1, kept=2, gone=["dogs"], labelled=["cats"], calls=1, clusters=3)
         return ClusterRun(clusters=3, placed=28, noise=2, problems=["vlm could not do label_cluster: it is away"])
 
     async def clusters(self, name: str | None = None) -> list[ClusterView]:

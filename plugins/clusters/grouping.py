@@ -77,9 +77,10 @@ def grouped(vectors: Floats, smallest: int, dimensions: int, most: int) -> tuple
         sample = np.sort(np.random.default_rng(0).choice(usable, most, replace=False))
     groups[sample] = _dense(vectors[sample], smallest, dimensions)
     _leave_out_strangers(vectors, groups)
+    _unite_halves(vectors, groups)
     centres = _centres(vectors, groups)
     reaches = _reaches(vectors, centres, groups)
-    others = np.setdiff1d(usable, sample, assume_unique=True)
+    others = usable[groups[usable] == NOISE]
     groups[others] = joining(vectors[others], centres, reaches)
     return groups, centres, reaches
 
@@ -131,6 +132,23 @@ def _leave_out_strangers(vectors: Floats, groups: Numbers) -> None:
         members = np.flatnonzero(groups == group)
         apart = 1 - scores[members]
         groups[members[apart > STRANGE * np.quantile(apart, 0.75)]] = NOISE
+
+
+def _unite_halves(vectors: Floats, groups: Numbers) -> None:
+    """Make one group of two whose centres are nearer to each other than half of the members are to their own.
+
+    The leaves of the tree divide what is evenly dense by chance.
+    """
+    while (count := groups.max(initial=NOISE) + 1) > 1:
+        centres = _centres(vectors, groups)
+        median = np.array([np.median(vectors[groups == group] @ centres[group]) for group in range(count)])
+        nearer = centres @ centres.T - np.maximum(median[:, None], median)
+        np.fill_diagonal(nearer, -1)
+        one, other = sorted(divmod(int(nearer.argmax()), count))
+        if nearer[one, other] < 0:
+            return
+        groups[groups == other] = one
+        groups[groups > other] -= 1
 
 
 def _centres(vectors: Floats, groups: Numbers) -> Floats:
