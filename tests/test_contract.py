@@ -15,7 +15,7 @@ import pytest
 from pydantic import BaseModel
 
 import hooks
-from hooks import ResultData, errors, hookspecs
+from hooks import ResultData, errors, hookspecs, testing
 from host.config.models import PluginUse
 from host.errors import FailureCode, HostError, RequestCode
 from host.mqtt.messages import REFUSED, UNPUBLISHABLE
@@ -56,9 +56,10 @@ def test_the_page_of_hooks_explains_every_argument():
 
 
 def test_every_name_that_plugins_import_is_described_on_a_page_that_is_built():
-    modules = set(re.findall(r"^::: (hooks\.\w+)", DOCS["reference/contract.md"], re.MULTILINE)) | {"hooks.hookspecs"}
-    for name in hooks.__all__:
-        value = getattr(hooks, name)
+    modules = set(re.findall(r"^::: (hooks\.[a-z_.]+[a-z_])", DOCS["reference/contract.md"], re.MULTILINE))
+    modules |= {"hooks.hookspecs", "hooks.errors"}
+    public = {name: getattr(module, name) for module in (hooks, testing) for name in module.__all__}
+    for name, value in public.items():
         if getattr(value, "__module__", "").startswith("hooks.") and callable(value):
             assert value.__doc__, name
             assert value.__module__ in modules, f"{name}: add ::: {value.__module__} to docs/reference/contract.md"

@@ -4,6 +4,7 @@ A marker is an HTML comment on the line before the block; it says how the block 
 
     <!-- not run: REASON -->          nothing is done; the reason is for whoever reads the page's source
     <!-- run by: tests/….py -->       that file of tests runs it, and names the page
+    <!-- file: NAME -->              a file of the page's example: tests among them run beside the others
     <!-- json: NAME -->               compared with the real output of this name
     <!-- toml: pyproject -->          a package's own file, not the host's; `toml: REASON` is read, but opens no plugin
     <!-- ends with: 0 1 -->           a shell block may end with one of these

@@ -23,7 +23,7 @@ from hooks.testing import EventFactory, run_plugin
 from hooks.testing.references import find, open_plugin
 from host.config import check_plugin_names, check_plugin_settings, load_config
 from host.plugin_manager import find_plugins
-from tests.docs.blocks import ROOT, all_blocks, blocks_of
+from tests.docs.blocks import ROOT, Block, all_blocks, blocks_of
 from tests.docs.conftest import PagesPlace
 from tests.mosquitto import mosquitto
 
@@ -44,7 +44,7 @@ def here(*languages: str) -> Any:
 def test_every_block_can_be_run_or_says_why_not(block):
     markers = {
         "": ("sh", "python", "toml", "conf", "yaml"), "json": ("json",), "toml": ("toml",), "ends with": ("sh",),
-        "background": ("sh",), "not run": (block.language,), "run by": (block.language,),
+        "background": ("sh",), "file": ("python", "toml"), "not run": (block.language,), "run by": (block.language,),
     }  # fmt: skip
     advice = "give it a language and a marker, see tests/docs/blocks.py"
     assert block.language in markers.get(block.how, ()), f"{block} is {block.language or 'of no language'!r}: {advice}"
@@ -69,14 +69,35 @@ def test_the_blocks_of_a_page_are_found_with_their_markers():
 
 @here("python")
 def test_a_block_of_python_runs(block, tmp_path):
-    if "hookimpl" not in block.code:
-        done = subprocess.run([sys.executable, "-c", block.code], cwd=tmp_path, capture_output=True, timeout=120)
-        assert done.returncode == 0, done.stderr.decode()
-        return
-    plugin = tmp_path / f"block_{block.line}_{Path(block.page).stem.replace('-', '_')}.py"
+    if block.how == "file":
+        write_files(block.page, tmp_path)
+    if block.what.startswith("test_"):
+        ends_well([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", block.what], tmp_path)
+    elif "hookimpl" in block.code:
+        works(block, tmp_path)
+    else:
+        ends_well([sys.executable, "-c", block.code], tmp_path)
+
+
+def write_files(page: str, folder: Path) -> None:
+    """The example of a page: every block of it that is a file."""
+    for one in BLOCKS:
+        if (one.page, one.how) == (page, "file"):
+            (folder / one.what).parent.mkdir(parents=True, exist_ok=True)
+            (folder / one.what).write_text(one.code)
+
+
+def ends_well(command: list[str], folder: Path) -> None:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def works(block: Block, folder: Path) -> None:
+    """The plugin is registered, and something comes of every kind of file that it takes."""
+    plugin = folder / f"block_{block.line}_{Path(block.page).stem.replace('-', '_')}.py"
     plugin.write_text(block.code)
     works_on = open_plugin(find(plugin)).hooks
-    events = EventFactory(tmp_path / "files")
+    events = EventFactory(folder / "files")
     for kind in KINDS if "on_finished" in works_on else [kind for kind in KINDS if f"on_{kind}" in works_on]:
         run = run_plugin(plugin, events.make(kind))
         assert run.results or run.failures or run.derived, f"nothing came of {kind}"
