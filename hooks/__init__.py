@@ -4,6 +4,7 @@ from hooks.errors import BadInput, InvalidPlugin, ModelUnavailable, OutOfMemory,
 from hooks.events import (
     Audio,
     Data,
+    Delivery,
     Derived,
     Document,
     Event,
@@ -44,11 +45,13 @@ from hooks.results import (
     VideoInfo,
     Word,
 )
+from hooks.sources import Arrival, Source, SourceContext
 from hooks.tasks import Answer, ClusterEnrichment, ClusterLabel, ClusterRelations, Grouping, Passage, Task
 
 __all__ = [
     "API_VERSION",
     "Answer",
+    "Arrival",
     "Artifact",
     "Audio",
     "BadInput",
@@ -59,6 +62,7 @@ __all__ = [
     "Color",
     "Context",
     "Data",
+    "Delivery",
     "Derived",
     "Device",
     "Document",
@@ -88,6 +92,8 @@ __all__ = [
     "ResultData",
     "Segment",
     "SensoriumError",
+    "Source",
+    "SourceContext",
     "SpeakerTurns",
     "Task",
     "Text",

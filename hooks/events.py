@@ -166,6 +166,7 @@ def _of_its_class(value: Any, info: ValidationInfo) -> Any:
 
 AnyEvent = Annotated[Event, BeforeValidator(_of_its_class)]
 EVENTS: TypeAdapter[list[Event]] = TypeAdapter(list[AnyEvent])
+TELL = "on_result"  # the hook of sinks
 FINISH = "on_finished"  # the hook for an event and all that was derived from it
 
 
@@ -187,6 +188,16 @@ class Finished(BaseModel):
     event: AnyEvent
     found: tuple[Found, ...] = ()
     failures: dict[str, str] = Field(default_factory=dict)
+
+
+class Delivery(Finished):
+    """What a sink is told: something that arrived, whose jobs are finished.
+
+    `id` is the same however often this is tried, and another one when something new was found; `attempt` counts from 1.
+    """
+
+    id: str
+    attempt: int = 1
 
 
 FAMILY: TypeAdapter[list[Finished]] = TypeAdapter(list[Finished])

@@ -5,15 +5,30 @@ Hooks of the host process must be cheap and import nothing heavy; hooks of the w
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Generator, Iterable
 from typing import Any
 
 import pluggy
 from pydantic import BaseModel
 
-from hooks.events import Audio, Data, Derived, Document, Event, Failure, Finished, Image, Kind, Result, Text, Video
+from hooks.events import (
+    Audio,
+    Data,
+    Delivery,
+    Derived,
+    Document,
+    Event,
+    Failure,
+    Finished,
+    Image,
+    Kind,
+    Result,
+    Text,
+    Video,
+)
 from hooks.model import Context, Device, ModelSpec
 from hooks.results import Embedding, ResultData
+from hooks.sources import Arrival, Source, SourceContext
 from hooks.tasks import Task
 
 API_VERSION = 1
@@ -50,6 +65,23 @@ def identify(head: bytes, name: str) -> tuple[Kind, str] | None:
     """Host: kind and media type of a content by its first 8 KiB and its name; None to pass.
 
     Asked where the host does not know the content, or knows no more than that it is text, JSON or CSV.
+    """
+
+
+@hookspec(firstresult=True)
+def register_sources(settings: BaseModel) -> list[Source]:  # type: ignore[empty-body]
+    """Host: the places that the plugin takes things from; each is read by `read_source` in a process of its own."""
+
+
+@hookspec(firstresult=True)
+def read_source(  # type: ignore[empty-body]
+    source: Source, settings: BaseModel, context: SourceContext
+) -> Generator[Arrival, str, None]:
+    """Worker: yield an `Arrival` for each new thing, and return when there is no more for now.
+
+    `yield` returns once the host has the content and the event for good: "", or why it was refused. Only then mark the
+    mail as read. What was yielded before a crash is to be yielded again: the same origin, revision and content are not
+    taken twice. Called again `source.every` seconds later, and after a pause that grows when it raises.
     """
 
 
@@ -111,6 +143,16 @@ def on_finished(  # type: ignore[empty-body]
 
     `results` begins with the event itself; the others follow in the order of their moments. Called again whenever
     something of it was found anew. A plugin with this hook has no other `on_…` hook.
+    """
+
+
+@hookspec(firstresult=True)
+def on_result(delivery: Delivery, model: Any, settings: BaseModel, context: Context) -> None:
+    """Worker: tell somebody of an arrival whose jobs are finished; return when they have it for good.
+
+    Whatever it raises, it is called again with the same `delivery.id`, after a pause that grows, also by another start
+    of the host; only BadInput gives the delivery up. A process of its own runs it: `load` and `unload` are its
+    beginning and end, and no lease is needed, so the plugin has no model on a device.
     """
 
 

@@ -9,6 +9,8 @@ unloaded, because libraries do not give all memory back otherwise.
     run      hook, events       result | failure | derived | progress …, then done | error
     query    texts              result …, then done | error
     perform  task               piece | result …, then done | error
+    tell     delivery           done | error
+    read     source             arrival (answered: reason) | taken (answered: taken) …, then done | error
     unload                      the process exits with 0
 """
 
@@ -26,7 +28,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -42,6 +44,7 @@ from hooks.events import (
     FAMILY,
     FINISH,
     KIND_PATTERN,
+    Delivery,
     Derived,
     Event,
     Failure,
@@ -51,6 +54,7 @@ from hooks.events import (
 )
 from hooks.model import Context, Device, ModelSpec
 from hooks.results import ResultData
+from hooks.sources import Arrival, Source, SourceContext
 from hooks.tasks import Task
 from hooks.wire import Arena, Message
 
@@ -165,6 +169,8 @@ class Worker:
             "run": self._run,
             "query": self._query,
             "perform": self._perform,
+            "read": self._read,
+            "tell": self._tell,
         }
         while (request := self._peer.receive()).op != "unload":
             handler = handlers.get(request.op)
@@ -232,6 +238,40 @@ class Worker:
                 self._send_finding(finding, {""}, "perform")
         self._done()
 
+    def _tell(self, request: Message) -> None:
+        delivery = Delivery.model_validate_json(bytes(request.blobs[0]), context=self._kinds)
+        self._manager.hook.on_result(delivery=delivery, **self._arguments)
+        self._done()
+
+    def _read(self, request: Message) -> None:
+        """Let a source go on with each arrival once the host has said what became of it."""
+        context = SourceContext(scratch=self._arguments["context"].scratch, ask=self._is_taken)
+        source, settings = Source.model_validate(request.body["source"]), self._arguments["settings"]
+        reading = self._manager.hook.read_source(source=source, settings=settings, context=context)
+        if not isinstance(reading, Generator):
+            raise InvalidPlugin(
+                f"{self._plugin}.read_source is not a generator.", "Yield an Arrival(...) for each file."
+            )
+        with contextlib.closing(reading):
+            verdict = None  # what starts a generator
+            while (arrival := _next(reading, verdict)) is not None:
+                verdict = self._hand_over(arrival)
+        self._done()
+
+    def _hand_over(self, arrival: Any) -> str:
+        if not isinstance(arrival, Arrival):
+            raise InvalidPlugin(
+                f"{self._plugin}.read_source yielded {type(arrival).__name__}.", "Yield an Arrival(...) for each file."
+            )
+        return str(self._ask({"op": "arrival", **arrival.model_dump(mode="json")})["reason"])
+
+    def _is_taken(self, origin: str, revision: str) -> bool:
+        return bool(self._ask({"op": "taken", "origin": origin, "revision": revision})["taken"])
+
+    def _ask(self, body: dict[str, Any]) -> dict[str, Any]:
+        self._peer.send(body, now=True)
+        return self._peer.receive().body
+
     def _send_finding(self, finding: Any, known: set[str], hook: str) -> None:
         if isinstance(finding, Result) and finding.event_id in known:
             data, blob = finding.data.split()
@@ -266,6 +306,14 @@ class Worker:
         if now - self._measured >= MEASURE_EVERY:  # the figure only grows: a later answer has what this one leaves out
             self._measured, self._peak = now, peak_memory_mb()
         self._peer.send({"op": "done", "memory_mb": self._peak}, now=True)
+
+
+def _next(reading: Generator[Any, Any, Any], verdict: str | None) -> Any:
+    """What a source yields next; None at its end."""
+    try:
+        return reading.send(verdict)
+    except StopIteration:
+        return None
 
 
 def error_body(error: Exception, plugin: str) -> dict[str, Any]:

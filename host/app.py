@@ -23,11 +23,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hooks.errors import SensoriumError
+from hooks.events import TELL
 from host.config import Address, Config, Inbox, check_plugin_settings
 from host.control import ControlServer
 from host.crew import Crew
 from host.dispatcher import Dispatcher
-from host.errors import HostError, JournalError
+from host.errors import ConfigError, HostError, JournalError
 from host.families import Families
 from host.intake import Accepted, Intake, Refused, Unsettled
 from host.journal import Journal, open_journal
@@ -41,17 +42,20 @@ from host.lock import HostLock
 from host.log import get_logger
 from host.names import from_text, to_text
 from host.overview import mqtt_view
-from host.plugin_manager import PluginRegistry, find_plugins
+from host.plugin_manager import Plugin, PluginRegistry, find_plugins
 from host.questions import Questions
 from host.remains import Register
 from host.routes import Routes
 from host.search import Search
+from host.sinks.plugin import PluginSink, forget_sinks
 from host.sinks.sidecar import SidecarSink
 from host.sources.files import FileArrival
 from host.sources.folder import FolderSource
+from host.sources.plugin import PluginSource, source_name
 from host.sources.scan import Found, Look
 from host.steps import Observe
-from host.views import MqttView, Status, Submitted
+from host.views import MqttView, SourceView, Status, Submitted
+from host.workers import Launch
 
 if TYPE_CHECKING:
     from host.mqtt.broker import EmbeddedBroker
@@ -100,7 +104,8 @@ class App(Questions):
         self.learned = Learned(journal, leases.costs, plugins, devices)
         crew = Crew(gauges, Register(None if read_only else data / "workers"), f"data in {data}", leases.limit)
         background = {name for name in registry.usable if config.plugin_use(name).priority == "background"}
-        routes = Routes(config.routes, registry.hooks_of_plugins(), background, registry.media_types_of_plugins())
+        takes = registry.media_types_of_plugins()
+        routes = Routes(config.routes, registry.hooks_of_plugins(), background, takes, registry.sinks())
         arrive = config.sidecars.derived
         families = Families(journal, library, routes, registry.identify, observe, arrive=arrive)
         dispatcher = Dispatcher(plugins, journal, library, leases, families, crew, config.jobs, scratch, observe)
@@ -113,6 +118,13 @@ class App(Questions):
         has_mqtt = config.mqtt.broker is not None and not read_only
         self.broker = self._embedded_broker(config) if has_mqtt and config.mqtt.is_embedded else None
         self.mqtt = self._mqtt_source(config, journal) if has_mqtt else None
+        self.plugin_sources: list[PluginSource] = []
+        self.plugin_sinks: list[PluginSink] = []
+        if not read_only:
+            for plugin in plugins:
+                launch = dispatcher.launch(plugin.name, next(one for one in devices if one.kind == "none"), plugin.spec)
+                self._attend(plugin, launch, config, journal, library, crew)
+        dispatcher.ledger.sinks_for = routes.sinks_of_event
         self.intake.on_committed = dispatcher.notify
         self.intake.on_owed = dispatcher.ledger.on_owed = self._owed
         self._stopping = asyncio.Event()
@@ -132,6 +144,17 @@ class App(Questions):
             read_only=read_only,
         )
         self.publisher = self._publisher(scratch) if has_mqtt else None
+
+    def _attend(
+        self, plugin: Plugin, launch: Launch, config: Config, journal: Journal, library: Library, crew: Crew
+    ) -> None:
+        """Sources and the sink that a plugin is; each has a process of its own."""
+        backoff, refused, observe = config.jobs.backoff, self.sidecars.refused, self._observe
+        for source in plugin.sources:
+            reader = PluginSource(launch, source, self.intake, journal, crew, backoff, refused, observe)
+            self.plugin_sources.append(reader)
+        if TELL in plugin.hooks:
+            self.plugin_sinks.append(PluginSink(launch, journal, library, crew, backoff, observe))
 
     def _source(self, inbox: Inbox, config: Config, journal: Journal) -> FolderSource:
         skip = (config.paths.outbox, config.paths.failed, config.paths.data)
@@ -179,8 +202,13 @@ class App(Questions):
         view = mqtt_view(settings, self._broker_address().url, (self.mqtt.link, self.publisher.link), problems)
         return view.model_copy(update={"taken": self.mqtt.taken, "owed": await self.publisher.owed()})
 
+    def source_views(self) -> list[SourceView]:
+        return [source.view for source in self.plugin_sources] if self.running_pid else []
+
     def _owed(self) -> None:
         self.sidecars.wake()
+        for sink in self.plugin_sinks:
+            sink.wake()
         if self.publisher is not None:
             self.publisher.wake()
 
@@ -201,6 +229,8 @@ class App(Questions):
                 background.append(tasks.create_task(self._cluster_now_and_then(), name="clusters"))
             if self.mqtt is not None:
                 background.append(tasks.create_task(self._when_served(self.mqtt.run), name="mqtt"))
+            background += [tasks.create_task(one.run(), name=one.name) for one in self.plugin_sources]
+            background += [tasks.create_task(one.run(), name=one.name) for one in self.plugin_sinks]
             if on_progress is not None:
                 background.append(tasks.create_task(self._report(on_progress), name="progress"))
             ended = [tasks.create_task(self._stopped(), name="stopping")]
@@ -263,6 +293,7 @@ class App(Questions):
             tasks.create_task(self.dispatcher.crew.watch(), name="memory"),
         ]
         if not self.read_only:
+            await forget_sinks(self.journal, self.registry.installed)
             helpers.append(tasks.create_task(self.sidecars.run(), name="sidecars"))
             helpers.append(tasks.create_task(self.learned.run(), name="learned"))
             await self._open_publisher()
@@ -323,12 +354,13 @@ class App(Questions):
 
     async def _worked_off(self) -> None:
         while True:
-            idle = [source.idle for source in (*self.sources, *((self.mqtt,) if self.mqtt else ()))]
+            sources = (*self.sources, *((self.mqtt,) if self.mqtt else ()), *self.plugin_sources)
+            idle = [source.idle for source in sources]
             for each in idle:
                 await each.wait()
             await asyncio.sleep(SETTLED_CHECK)
             quiet = all(each.is_set() for each in idle) and self.dispatcher.is_idle()
-            if quiet and self.sidecars.idle.is_set():
+            if quiet and self.sidecars.idle.is_set() and all(sink.idle.is_set() for sink in self.plugin_sinks):
                 return
 
     async def _cluster_now_and_then(self) -> None:
@@ -449,6 +481,7 @@ async def open_app(
             stack.enter_context(HostLock(data))
             make_folders(config)
         registry = find_plugins(config.plugins, lambda name, cls: check_plugin_settings(config, name, cls))
+        check_source_names(config, registry)
         async with open_journal(data / "journal.db", read_only=read_only) as journal:
             writer = asyncio.create_task(journal.run_writer(), name="journal")
             library = Library(data / "library")
@@ -467,6 +500,15 @@ async def open_app(
                 await app.search_index.close()
                 writer.cancel()
                 await asyncio.gather(writer, return_exceptions=True)
+
+
+def check_source_names(config: Config, registry: PluginRegistry) -> None:
+    """Raises ConfigError when an inbox is called as a plugin's source: nobody could tell what came from where."""
+    taken = {source_name(one.name, source): one.name for one in registry.usable.values() for source in one.sources}
+    for inbox in config.inboxes:
+        if inbox.name in taken:
+            problem = f"The inbox {inbox.path} is called {inbox.name!r}, as a source of plugin {taken[inbox.name]}."
+            raise ConfigError(problem, 'Give the inbox another name: name = "…".')
 
 
 @contextlib.contextmanager

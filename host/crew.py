@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from hooks.model import Device
 from host import processes
@@ -25,6 +25,7 @@ from host.workers import Launch, Worker, WorkerFailed
 
 SAMPLE_EVERY = 0.5  # seconds between two looks at the memory of workers that work
 IDLE_EVERY = 2.0  # seconds between two looks at a GPU on which nobody of ours works
+LONGEST_PAUSE = 600.0  # seconds between two attempts of what has nowhere to fail for good
 NOTICEABLE_MB = 16.0  # a change of what others leave that is worth a new decision
 
 log = get_logger(__name__)
@@ -196,3 +197,46 @@ class Crew:
 
     def _occupancy(self, worker: Worker) -> Occupancy:
         return self.occupancies[worker.launch.device.name]
+
+
+class Attendant:
+    """A process of a plugin without a lease, for a sink or a source; there while it has something to do."""
+
+    def __init__(self, launch: Launch, crew: Crew) -> None:
+        self.launch = launch
+        self._crew = crew
+        self._worker: Worker | None = None
+        self._exited = False
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it was started and not ended."""
+        return self._worker is not None
+
+    async def worker(self) -> Worker:
+        """It, started and loaded. Raises WorkerFailed, OSError; then it is not there."""
+        if self._exited:
+            await self.end(kill=True)
+        if self._worker is None:
+            try:
+                self._worker = await self._crew.begin(self.launch, self._on_exit)
+                await self._crew.load(self._worker)
+            except BaseException:
+                await self.end(kill=True)
+                raise
+        return self._worker
+
+    async def end(self, *, kill: bool = False) -> None:
+        """Have it exit, if it is there."""
+        worker, self._worker, self._exited = self._worker, None, False
+        if worker is not None:
+            await self._crew.end(worker, kill=kill)
+
+    def _on_exit(self) -> None:
+        self._exited = True
+
+
+def pause_after(failures: int, backoff: Sequence[float]) -> float:
+    """Seconds until the next attempt: those of the configuration, then twice as long each time, up to ten minutes."""
+    further = min(max(0, failures - len(backoff)), 60)
+    return float(min(backoff[min(failures, len(backoff)) - 1] * 2.0**further, LONGEST_PAUSE))

@@ -217,12 +217,13 @@ class Dispatcher:
         """The warm spares that are wished for now."""
         slots = {name: self._leases.slots[name] for name, plugin in self._plugins.items() if plugin.warm_spare}
         return [
-            Wish(self._launch(name, slot.device, slot.spec), slot.memory_mb)
+            Wish(self.launch(name, slot.device, slot.spec), slot.memory_mb)
             for name, slot in slots.items()
             if slot.state == "unloaded" and self._plugins[name].has_model
         ]
 
-    def _launch(self, model: str, device: Device, spec: ModelSpec) -> Launch:
+    def launch(self, model: str, device: Device, spec: ModelSpec) -> Launch:
+        """How a plugin's process is started."""
         plugin = self._plugins[model]
         return Launch(model, plugin.module, spec, device, plugin.settings_for(spec.variant), self._scratch / model)
 
@@ -230,7 +231,7 @@ class Dispatcher:
         plugin = self._plugins[model]
         hashing = asyncio.create_task(model_fingerprint(spec.files, self._journal), name=f"hash-{model}")
         try:
-            worker = await self.crew.begin(self._launch(model, device, spec), partial(self._leases.lost, model))
+            worker = await self.crew.begin(self.launch(model, device, spec), partial(self._leases.lost, model))
             self._workers[model] = worker
             await self.crew.load(worker)
             self._provenance[model] = provenance_of(plugin, spec, await hashing, device.name)

@@ -16,6 +16,7 @@ from host.library import Library
 from host.lookup import PathName, path_of
 from host.names import clock, to_text
 from host.reports import error_of
+from host.sinks.plugin import notice_sentences
 from host.sources.folder import FolderSource
 from host.views import Explanation, JobExplanation, Whereabouts
 
@@ -110,6 +111,7 @@ async def _of_event(query: str, event_id: str, facts: Facts) -> Explanation:
     sentences += [*(_sentence(job) for job in jobs), *made]
     if not jobs and not made:
         sentences.append("No plugin in use takes this kind of file, or the routes leave it out (`sensorium plugins`).")
+    sentences += notice_sentences(await facts.journal.rows("notices_of_event", event_id=event_id))
     states = {job.state for job in jobs}
     state = next((state for state in MOST_OPEN if state in states), "done")
     if state == "queued" and facts.running is None:

@@ -225,10 +225,10 @@ async def family_of(event_id: str, journal: Journal, library: Library) -> list[E
 
 def family_payload(family: Sequence[EventView]) -> bytes:
     """A family as a worker gets it: JSON of a list of `hooks.Finished`."""
-    return to_json([_finished(view) for view in family])
+    return to_json([finished_payload(view) for view in family])
 
 
-def _finished(view: EventView) -> dict[str, Any]:
+def finished_payload(view: EventView) -> dict[str, Any]:
     event = view.event.model_dump(mode="json")
     found = [
         {"plugin": one.plugin, "type": one.type, "version": one.version, "data": one.data, "artifact": one.artifact}

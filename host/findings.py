@@ -70,7 +70,7 @@ def finding_of(plugin: str, body: dict[str, Any], blob: bytes | None) -> Finding
         problem = "an embedding must name its space"
     elif kind == Embedding.type and (not blob or len(blob) % 4):
         problem = "an embedding must have a vector of float32 numbers"
-    elif not _is_writable({**data, "type": kind}):
+    elif not is_writable({**data, "type": kind}):
         problem = "it holds half characters, or is nested too deep to be written as JSON"
     else:
         return Finding(kind, version, data, blob)
@@ -89,14 +89,15 @@ def made_of(plugin: str, body: Mapping[str, Any], scratch: Path) -> Made:
         problem = "its role must be a short word of small letters"
     elif not (moment is None or (isinstance(moment, int | float) and math.isfinite(moment) and moment >= 0)):
         problem = "its moment must be seconds from the beginning of its parent"
-    elif not (isinstance(metadata, dict) and _is_writable(metadata)):
+    elif not (isinstance(metadata, dict) and is_writable(metadata)):
         problem = "its metadata cannot be written as JSON"
     else:
         return Made(Path(os.path.normpath(path)), name, role, moment, metadata)
     raise InvalidPlugin(f"{plugin} made a file that cannot be taken in: {problem}.")
 
 
-def _is_writable(data: dict[str, Any]) -> bool:
+def is_writable(data: dict[str, Any]) -> bool:
+    """Whether data that a plugin sent can be written as JSON."""
     try:
         to_json(data)
     except ValueError:  # of which PydanticSerializationError is one

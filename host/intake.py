@@ -148,6 +148,7 @@ class Intake:
         marks: list[dict[str, Any]] = []
         jobs: list[dict[str, Any]] = []
         background: list[dict[str, Any]] = []
+        notices: list[dict[str, Any]] = []
         refused: list[dict[str, Any]] = []
         verdicts: list[Verdict] = []
         for arrival, content in zip(arrivals, contents, strict=True):
@@ -162,6 +163,7 @@ class Intake:
                 if content.body is not None:
                     bodies.append({"event_id": event["id"], "body": content.body})
                 marks.append({**_mark(arrival, event["id"]), "seen": now, "sink": SIDECAR})
+                notices += [{**marks[-1], "sink": sink} for sink in self._routes.sinks_for(*_about(event))]
                 for plugin, later in self._plugins_for(event):
                     (background if later else jobs).append({"event_id": event["id"], "plugin": plugin, "queued": now})
         accepted = (
@@ -171,6 +173,7 @@ class Intake:
             Statement("insert_job", jobs),
             Statement("insert_background_job", background),
             Statement("owe_arrival", marks),
+            Statement("notify_arrival", notices),
             Statement("forget_refusal", marks),
         )
         units = [unit for unit in (accepted, (Statement("refuse_arrival", refused),)) if unit[0].rows]
@@ -192,8 +195,13 @@ class Intake:
 
     def _plugins_for(self, event: dict[str, Any]) -> list[tuple[str, bool]]:
         """Which plugins work on an event, and whether that waits for all that is not background."""
-        about = (event["kind"], event["media_type"], event["source"], event["origin"])
+        about = _about(event)
         return [(plugin, self._routes.is_background(plugin, *about)) for plugin in self._routes.plugins_for(*about)]
+
+
+def _about(event: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    """What routes look at."""
+    return event["kind"], event["media_type"], event["source"], event["origin"]
 
 
 @dataclass(frozen=True, slots=True)

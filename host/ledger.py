@@ -18,7 +18,7 @@ from host.config import Jobs
 from host.errors import FailureCode, JournalError, LibraryError
 from host.families import Children, Families, remove_made
 from host.findings import Outcome, result_rows
-from host.journal import SIDECAR, Journal, Statement
+from host.journal import SIDECAR, Journal, Row, Statement
 from host.library import Library
 from host.log import get_logger
 from host.queues import Job, Queues
@@ -52,6 +52,7 @@ class Ledger:
         self._pause = pause
         self._closing = asyncio.Event()
         self.on_owed: Callable[[], None] = lambda: None
+        self.sinks_for: Callable[[Row], Iterable[str]] = lambda event: ()
         self.on_queued: Callable[[Iterable[str]], None] = lambda plugins: None
 
     def open(self) -> None:
@@ -128,7 +129,12 @@ class Ledger:
 
     async def _finish(self, jobs: Sequence[Job], *statements: Statement) -> None:
         """Commit the end of jobs, with all that follows from it."""
-        await self._journal.write(*statements, *await self._families.stirred(jobs), _owe(jobs))
+        await self._journal.write(*statements, *await self._families.stirred(jobs), _owe(jobs), self._notify(jobs))
+
+    def _notify(self, jobs: Iterable[Job]) -> Statement:
+        events = {job.event_id: job.event for job in jobs}
+        rows = [{"event_id": one, "sink": sink} for one, event in events.items() for sink in self.sinks_for(event)]
+        return Statement("notify_event", rows)
 
     async def _settled(self, jobs: Sequence[Job], write: Callable[[], Awaitable[None]]) -> bool:
         written = await self._written(write)

@@ -10,7 +10,8 @@ import contextlib
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any
@@ -18,17 +19,18 @@ from typing import Any
 import pluggy
 from pydantic import BaseModel, ValidationError
 
-from hooks import API_VERSION, InvalidPlugin, ModelSpec, SensoriumError, Variant
+from hooks import API_VERSION, InvalidPlugin, ModelSpec, SensoriumError, Source, Variant
 from hooks.api import CURRENT, accepts
-from hooks.events import FINISH, KINDS, hook_of
+from hooks.events import FINISH, KINDS, TELL, hook_of
 from hooks.worker import NoSettings, plugin_manager, register, resolve
-from host.config.models import PluginUse, use_of
+from host.config.models import OTHER_SOURCES, PluginUse, use_of
 from host.errors import ConfigError
 from host.identify import Identity, identify
 from host.log import get_logger
 
 GROUP = "sensorium"
 EVENT_HOOKS = frozenset((*map(hook_of, KINDS), FINISH))
+NAME_OF_SOURCES = re.compile(r"[A-Za-z0-9_-]{1,64}")  # folders of the outbox are called by it
 SPOKEN = ".".join(map(str, CURRENT))
 # What is as good as unknown: a plugin may know which text, JSON or table it is.
 VAGUE = frozenset({"text/plain", "application/json", "text/csv"})
@@ -55,6 +57,7 @@ class Plugin:
     tasks: frozenset[str] = frozenset()
     kinds: tuple[str, ...] = ()
     media_types: tuple[str, ...] = ()
+    sources: tuple[Source, ...] = ()
 
     def settings_for(self, variant: Variant | None) -> dict[str, Any]:
         """The settings, with the changes that a variant of the model makes."""
@@ -115,6 +118,15 @@ class PluginRegistry:
     def embedders(self) -> list[Plugin]:
         """The plugins that can turn a search text into a vector."""
         return [plugin for plugin in self.usable.values() if "embed_query" in plugin.hooks]
+
+    @property
+    def installed(self) -> list[str]:
+        """The names of all plugins, also of those that cannot be used now."""
+        return [*self.usable, *(one.name for one in self.unusable)]
+
+    def sinks(self) -> list[str]:
+        """The plugins that are told of what is finished."""
+        return [name for name, plugin in self.usable.items() if TELL in plugin.hooks]
 
     def performer(self, task: str) -> Plugin | None:
         """The plugin that performs a task; the first by name of several."""
@@ -208,6 +220,10 @@ def _describe(
     spec = manager.hook.model_spec(settings=settings) if "model_spec" in hooks else None
     if spec is not None and not isinstance(spec, ModelSpec):
         return _unusable(point, f"model_spec returned {type(spec).__name__}, not a ModelSpec.")
+    sources = _sources(manager, point.name, hooks, settings)
+    if (sources or TELL in hooks) and spec is not None and spec.device != "none":
+        what = TELL if TELL in hooks else "read_source"
+        return _unusable(point, f"it implements {what}, which has no lease, beside a model. Make two plugins of it.")
     for variant in spec.variants if spec else ():
         try:
             type(settings).model_validate({**settings.model_dump(mode="json"), **variant.settings})
@@ -225,11 +241,30 @@ def _describe(
         spec=spec.model_copy(update=use.spec_changes()) if spec else LIGHT.model_copy(update={"name": point.name}),
         has_model=spec is not None and spec.device != "none",
         warm_spare=use.warm_spare,
+        sources=sources,
         kinds=tuple(hook.removeprefix("on_") for hook in (cls.hook for cls in classes)),
         media_types=tuple(getattr(plugin, "media_types", ())),
         manager=manager,
         tasks=frozenset(manager.hook.performs(settings=settings) if "performs" in hooks else ()),
     )
+
+
+def _sources(
+    manager: pluggy.PluginManager, name: str, hooks: Collection[str], settings: BaseModel
+) -> tuple[Source, ...]:
+    """The places that a plugin reads. Raises InvalidPlugin."""
+    if not {"register_sources", "read_source"} & set(hooks):
+        return ()
+    if not {"register_sources", "read_source"} <= set(hooks):
+        raise InvalidPlugin("it implements one of register_sources and read_source.", "A source needs both.")
+    if not NAME_OF_SOURCES.fullmatch(name) or name in OTHER_SOURCES:
+        raise InvalidPlugin(f"no source can be called {name!r}.", "Give the entry point another name.")
+    sources = manager.hook.register_sources(settings=settings)
+    if not (isinstance(sources, list) and all(isinstance(source, Source) for source in sources)):
+        raise InvalidPlugin(f"register_sources returned {sources!r:.200}.", "Return a list of Source(...).")
+    if len({source.name for source in sources}) < len(sources):
+        raise InvalidPlugin("two of its sources have the same name.")
+    return tuple(sources)
 
 
 def settings_class_of(manager: pluggy.PluginManager, name: str) -> type[BaseModel]:

@@ -34,6 +34,7 @@ from host.reports import event_view, event_views, failure_view, job_counts, refu
 from host.search import Search
 from host.search.moments import Find, Moment, fused
 from host.search.words import plain
+from host.sinks.plugin import sink_views
 from host.sources.folder import FolderSource
 from host.views import (
     ClusterRun,
@@ -47,6 +48,7 @@ from host.views import (
     MqttView,
     PlanView,
     PluginView,
+    SourceView,
     Status,
 )
 
@@ -97,6 +99,10 @@ class Questions:
         """The broker, None where none is configured."""
         raise NotImplementedError
 
+    def source_views(self) -> list[SourceView]:
+        """The sources that plugins read."""
+        return []
+
     def _must_own(self) -> None:
         if self.read_only:
             raise UsageError("The data directory was opened to read only.", "Nothing was changed.")
@@ -114,6 +120,8 @@ class Questions:
             **await self._totals(),
             inboxes=inbox_views(self.sources),
             mqtt=await self.broker_view(),
+            sources=self.source_views(),
+            sinks=sink_views(await self.journal.rows("notices_by_sink"), self.registry.sinks()),
             queues=queue_views(await self._job_counts(), self.registry, self.dispatcher),
             devices=device_views(self.leases, self.dispatcher.crew) if self.running_pid else [],
             failures=[failure_view(row) for row in await self.journal.rows("failed_jobs", plugin=None, limit=RECENT)],

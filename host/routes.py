@@ -7,6 +7,7 @@ from fnmatch import fnmatch
 
 from hooks.events import FINISH, hook_of
 from host.config import Route
+from host.journal import Row
 
 
 class Routes:
@@ -18,15 +19,18 @@ class Routes:
         hooks_of_plugin: dict[str, frozenset[str]],
         background: Container[str] = (),
         media_types: Mapping[str, tuple[str, ...]] | None = None,
+        sinks: Iterable[str] = (),
     ) -> None:
         """`background` names the plugins whose jobs are all background jobs, unless a route says otherwise.
 
         `media_types` are the patterns of plugins that work on no other events of their kinds.
+        `sinks` are the plugins that are told of what is finished.
         """
         self._routes = tuple(routes)
         self._hooks = hooks_of_plugin
         self._background = background
         self._media_types = media_types or {}
+        self._sinks = tuple(sinks)
 
     def plugins_for(self, kind: str, media_type: str, source: str, origin: str) -> list[str]:
         """The plugins that work on such an event, in the order in which they were found."""
@@ -44,6 +48,14 @@ class Routes:
             for plugin, hooks in self._hooks.items()
             if FINISH in hooks and self._wants(plugin, kind, media_type, source, origin)
         ]
+
+    def sinks_for(self, kind: str, media_type: str, source: str, origin: str) -> list[str]:
+        """The plugins that are told of such an event once it is finished."""
+        return [plugin for plugin in self._sinks if self._wants(plugin, kind, media_type, source, origin)]
+
+    def sinks_of_event(self, event: Row) -> list[str]:
+        """The same, by the event's row."""
+        return self.sinks_for(event["kind"], event["media_type"], event["source"], event["origin"])
 
     def is_background(self, plugin: str, kind: str, media_type: str, source: str, origin: str) -> bool:
         """Whether a plugin's work on such an event waits for all that is not background: the first route that says."""

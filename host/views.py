@@ -43,6 +43,26 @@ class MqttView(View):
     alarm: str = ""
 
 
+class SourceView(View):
+    """A source that a plugin reads. `taken` counts what was taken in since the host started; `alarm` as of an inbox."""
+
+    name: str
+    plugin: str
+    state: Literal["reading", "resting", "failing"]
+    taken: int = 0
+    alarm: str = ""
+
+
+class SinkView(View):
+    """A plugin that is told of what is finished: how much it is owed, what was given up, why the oldest is not told."""
+
+    name: str
+    in_use: bool
+    owed: int = 0
+    given_up: int = 0
+    alarm: str = ""
+
+
 class QueueView(View):
     """The jobs of one plugin."""
 
@@ -114,6 +134,8 @@ class Status(View):
     owed: int
     inboxes: list[InboxView]
     mqtt: MqttView | None = None
+    sources: list[SourceView] = []
+    sinks: list[SinkView] = []
     queues: list[QueueView]
     devices: list[DeviceView]
     failures: list[FailureView]

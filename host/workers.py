@@ -16,7 +16,7 @@ import socket
 import sys
 import uuid
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -165,13 +165,14 @@ class Worker:
         body: dict[str, Any],
         *,
         limit: float,
-        each: Callable[[Message], None] = lambda message: None,
+        each: Callable[[Message], Awaitable[dict[str, Any]] | None] = lambda message: None,
         last: str = "done",
         blobs: Sequence[wire.Buffer] = (),
     ) -> None:
         """Send a request; `each` is called with every answer before the `last`. Its blobs are to be copied there.
 
-        The limit begins anew whenever the work on an event is further than before: long work is no hang.
+        The limit begins anew whenever the work on an event is further than before: long work is no hang. What `each`
+        returns is awaited and sent: the answer to a question, for which the worker waits without a limit.
         Raises WorkerFailed: `alive` when the plugin raised, else the process has ended by then.
         """
         self.requests += 1
@@ -186,7 +187,10 @@ class Worker:
                         raise _said(message)
                     if message.op == "progress" and _is_further(message, furthest):
                         deadline.reschedule(asyncio.get_running_loop().time() + limit)
-                    each(message)
+                    if (reply := each(message)) is not None:
+                        deadline.reschedule(None)
+                        self._send(Message(await reply))
+                        deadline.reschedule(asyncio.get_running_loop().time() + limit)
                 self.memory_mb = message.body["memory_mb"]
         except TimeoutError:
             await self.kill()

@@ -29,7 +29,7 @@ from host.cli.service import ask, open_service
 from host.config import Config
 from host.control import ControlClient
 from host.names import whereabouts
-from host.views import DeviceView, MqttView, Status
+from host.views import DeviceView, MqttView, SinkView, SourceView, Status
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
@@ -97,6 +97,10 @@ def glance(found: Status) -> Group:
     parts: list[RenderableType] = [_headline(found), _places(found), _inboxes(found)]
     if found.mqtt is not None:
         parts.append(_broker(found.mqtt))
+    if found.sources:
+        parts.append(_sources(found.sources))
+    if found.sinks:
+        parts.append(_sinks(found.sinks))
     if found.queues:
         parts.append(_queues(found))
     if found.devices:
@@ -151,6 +155,23 @@ def _broker(found: MqttView) -> Table:
     grid.add_row(address, state, str(found.taken), str(found.owed))
     if found.alarm:
         grid.add_row("", text((found.alarm, "bold red")), "", "")
+    return grid
+
+
+def _sources(sources: list[SourceView]) -> Table:
+    grid = table("Source", "Plugin", "Taken in", "Now", numbers=("Taken in",), whole=["Source", "Plugin"])
+    for source in sources:
+        now = text((source.alarm, "bold red")) if source.alarm else text(source.state)
+        grid.add_row(text(source.name), text(source.plugin), str(source.taken), now)
+    return grid
+
+
+def _sinks(sinks: list[SinkView]) -> Table:
+    grid = table("Sink", "To tell", "Given up", "Now", numbers=("To tell", "Given up"), whole=["Sink"])
+    for sink in sinks:
+        well = "told" if sink.in_use else "not in use"
+        now = text((f"{sink.alarm} It is tried again.", "bold red")) if sink.alarm else text(well)
+        grid.add_row(text(sink.name), str(sink.owed), str(sink.given_up), now)
     return grid
 
 

@@ -527,3 +527,49 @@ WHERE r.event_id IN (SELECT value FROM json_each(:ids)) LIMIT :limit;
 
 -- name: count_passages
 SELECT count(*) AS passages, (SELECT count(*) FROM passages WHERE passages MATCH :match) AS matching FROM passages;
+
+-- name: notify_arrival
+-- A new arrival of a content that was worked off before, or that nobody works on. One that comes again after a crash is
+-- not new, and was told.
+INSERT OR REPLACE INTO notices (sink, arrival_id)
+SELECT :sink, id FROM arrivals
+WHERE source = :source AND origin = :origin AND revision = :revision AND event_id = :event_id AND seen = :seen
+  AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.event_id = arrivals.event_id AND jobs.state = 'queued');
+
+-- name: notify_event
+-- The last job of an event is finished: each of its arrivals is told.
+INSERT OR REPLACE INTO notices (sink, arrival_id)
+SELECT :sink, id FROM arrivals
+WHERE event_id = :event_id AND state = 'accepted'
+  AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.event_id = :event_id AND jobs.state = 'queued');
+
+-- name: notice_due
+SELECT n.id, n.attempts, a.source, a.origin, a.event_id FROM notices n JOIN arrivals a ON a.id = n.arrival_id
+WHERE n.sink = :sink AND n.set_aside = 0 AND n.not_before <= :now ORDER BY n.id LIMIT 1;
+
+-- name: notice_next
+SELECT min(not_before) AS at FROM notices WHERE sink = :sink AND set_aside = 0;
+
+-- name: notice_told
+DELETE FROM notices WHERE id = :id;
+
+-- name: notice_failed
+UPDATE notices SET attempts = :attempts, not_before = :not_before, error = :error, set_aside = :set_aside WHERE id = :id;
+
+-- name: notices_by_sink
+-- `error` is the oldest one that is still being tried again.
+SELECT sink, sum(set_aside = 0) AS owed, sum(set_aside) AS set_aside,
+       coalesce((SELECT error FROM notices first WHERE first.sink = notices.sink AND first.set_aside = 0
+                 AND first.error != '' ORDER BY first.id LIMIT 1), '') AS error
+FROM notices GROUP BY sink;
+
+-- name: notices_of_event
+SELECT n.sink, n.attempts, n.not_before, n.error, n.set_aside FROM notices n JOIN arrivals a ON a.id = n.arrival_id
+WHERE a.event_id = :event_id ORDER BY n.sink, n.id;
+
+-- name: notices_forget
+-- Of sinks that are not installed any more.
+DELETE FROM notices WHERE sink NOT IN (SELECT value FROM json_each(:installed));
+
+-- name: is_taken
+SELECT 1 AS taken FROM arrivals WHERE source = :source AND origin = :origin AND revision = :revision LIMIT 1;
