@@ -83,8 +83,8 @@ def find(plugin: str | Path | ModuleType) -> Reference:
     Raises InvalidPlugin when there is no such thing.
     """
     if isinstance(plugin, ModuleType):
-        file = getattr(plugin, "__file__", None)
-        return Reference(plugin.__name__.rpartition(".")[2], plugin.__name__, _place(plugin.__name__, file))
+        place = _place(plugin.__name__, getattr(plugin, "__file__", None))
+        return Reference(_name_of(plugin.__name__), plugin.__name__, place)
     if isinstance(plugin, Path) or os.sep in plugin or plugin.endswith(".py"):
         return _at(Path(plugin).absolute())
     for point in metadata.entry_points(group=PROJECT):
@@ -98,7 +98,7 @@ def find(plugin: str | Path | ModuleType) -> Reference:
             f"There is no plugin and no module {plugin}.",
             "Name an installed plugin (`sensorium plugins`), a module, a .py file, or a folder with pyproject.toml.",
         )
-    return Reference(module.rpartition(".")[2], plugin)
+    return Reference(_name_of(plugin), plugin)
 
 
 def open_plugin(reference: Reference, settings: Mapping[str, Any] | None = None) -> Opened:
@@ -113,6 +113,14 @@ def open_plugin(reference: Reference, settings: Mapping[str, Any] | None = None)
         raise InvalidPlugin(f"model_spec returned {type(spec).__name__}, not a ModelSpec.")
     kinds = tuple(cls.hook.removeprefix("on_") for cls in classes)
     return Opened(reference, manager, checked, spec or ModelSpec(name=reference.name, **LIGHT), hooks, kinds)
+
+
+def _name_of(module: str) -> str:
+    """The name under which a module is installed as a plugin, else one made of its own."""
+    for point in metadata.entry_points(group=PROJECT):
+        if point.value == module:
+            return point.name
+    return module.partition(":")[0].rpartition(".")[2]
 
 
 def _is_importable(module: str) -> bool:

@@ -16,6 +16,7 @@ from host.cli import (
     inventory,
     leases,
     mqtt,
+    new_plugin,
     plan,
     plugin,
     results,
@@ -37,7 +38,7 @@ EXIT_CODES = (
 COMMANDS = (
     ("Work", (run.run, files.submit, files.requeue, clusters.cluster, run.pause, run.resume)),
     ("Look", (status.status, leases.leases, results.results, results.why, search.search, clusters.clusters)),
-    ("Set up", (inventory.plugins, inventory.models, plan.plan, doctor.doctor)),
+    ("Set up", (inventory.plugins, inventory.models, plan.plan, new_plugin.new_plugin, doctor.doctor)),
 )
 
 
