@@ -53,6 +53,7 @@ from hooks.events import (
     kinds_context,
 )
 from hooks.model import Context, Device, ModelSpec
+from hooks.outside import Outside
 from hooks.results import ResultData
 from hooks.sources import Arrival, Source, SourceContext
 from hooks.tasks import Task
@@ -61,8 +62,15 @@ from hooks.wire import Arena, Message
 FLUSH_AFTER = 0.05
 FLUSH_BYTES = 64 * 1024
 MEASURE_EVERY = 0.1
+SAID_LIMIT = 16 * 1024 * 1024  # bytes of JSON that a plugin may say of one event; blobs do not count
 NICE = 19
+TEXT_LIMIT = 4000  # characters of a sentence for people
+FORKED = 70  # exit status of a child that a hook forked and did not end
 PR_SET_PDEATHSIG = 1
+
+
+RESULTS_HINT = "Yield event.result(...), event.derived(...) or event.failure(...)."
+SAID_HINT = "Put what is large into a blob of its result, or into a file of event.derived(...)."
 
 
 class NoSettings(BaseModel):
@@ -119,6 +127,7 @@ class Peer:
         self._waiting: list[wire.Buffer] = []
         self._bytes = 0
         self._flushed = time.monotonic()
+        self._process = os.getpid()
 
     def receive(self) -> Message:
         """The next request; raises EOFError when the host is gone."""
@@ -128,7 +137,16 @@ class Peer:
 
     def send(self, body: dict[str, Any], blobs: Iterable[wire.Buffer] = (), *, now: bool = False) -> None:
         """Queue an answer; it leaves at the latest with the one that is sent `now`."""
-        parts = wire.encode(Message(body, list(blobs)), self._outbound)
+        self.queue(self.pack(body, blobs), now=now)
+
+    def pack(self, body: dict[str, Any], blobs: Iterable[wire.Buffer] = ()) -> list[wire.Buffer]:
+        """The parts of an answer: the first is what it says, without its blobs. Raises WireError for too much."""
+        if os.getpid() != self._process:  # a hook forked, and its child came back from it: two would answer as one
+            os._exit(FORKED)
+        return wire.encode(Message(body, list(blobs)), self._outbound)
+
+    def queue(self, parts: list[wire.Buffer], *, now: bool = False) -> None:
+        """Queue a packed answer."""
         self._waiting.extend(parts)
         self._bytes += sum(memoryview(part).nbytes for part in parts)
         if now or self._bytes >= FLUSH_BYTES or time.monotonic() - self._flushed >= FLUSH_AFTER:
@@ -159,10 +177,13 @@ class Worker:
         self._kinds: dict[str, Any] = {}
         self._reported = float("-inf")
         self._measured = float("-inf")
-        self._peak = 0.0
+        self._memory = (0.0, 0.0)
+        self._outside = Outside()
+        self._said: dict[str, int] = {}  # bytes of JSON, by event
 
     def serve(self) -> None:
         """Answer requests until `unload` or until the host is gone."""
+        self._outside.listen()
         handlers = {
             "warm": self._warm,
             "load": self._load,
@@ -179,7 +200,7 @@ class Worker:
             try:
                 handler(request)
             except Exception as error:  # noqa: BLE001 - the plugin boundary: whatever a plugin raises becomes an answer
-                self._peer.send(error_body(error, self._plugin), now=True)
+                self._peer.send({**error_body(error, self._plugin), "outside": self._outside.take()}, now=True)
         if "model" in self._arguments:
             self._manager.hook.unload(model=self._arguments["model"])
 
@@ -188,12 +209,13 @@ class Worker:
         self._plugin = body["plugin"]
         for module in (body["module"].partition(":")[0], *body["imports"]):
             importlib.import_module(module)
-        self._peer.send({"op": "warm", "memory_mb": peak_memory_mb()}, now=True)
+        self._peer.send({"op": "warm", "memory_mb": memory_mb()[0]}, now=True)
 
     def _load(self, request: Message) -> None:
         started = time.monotonic()
         body = request.body
         self._plugin = body["plugin"]
+        self._outside.allow(body["scratch"])
         self._kinds = kinds_context(register(self._manager, resolve(body["module"]), self._plugin))
         settings = settings_of(self._manager, body["settings"])
         device = Device.model_validate(body["device"])
@@ -202,16 +224,17 @@ class Worker:
         model = self._manager.hook.load(spec=spec, device=device, settings=settings)
         self._arguments = {"model": model, "settings": settings, "context": context}
         seconds = time.monotonic() - started
-        self._peer.send({"op": "loaded", "seconds": seconds, "memory_mb": peak_memory_mb()}, now=True)
+        self._peer.send({"op": "loaded", "seconds": seconds, "memory_mb": memory_mb()[0]}, now=True)
 
     def _run(self, request: Message) -> None:
         hook = request.body["hook"]
         events = EVENTS.validate_python(request.body["events"], strict=False, context=self._kinds)
         known = {event.id for event in events}
+        self._said.clear()
         if hook == FINISH:
             findings: Iterable[Any] = self._finish(events, [bytes(blob) for blob in request.blobs])
         else:
-            findings = getattr(self._manager.hook, hook)(events=events, **self._arguments) or ()
+            findings = self._findings(getattr(self._manager.hook, hook)(events=events, **self._arguments), hook)
         for finding in findings:
             self._send_finding(finding, known, hook)
         self._done()
@@ -220,17 +243,27 @@ class Worker:
         """One call for each event, with its family: what was found in it and in all that was derived from it."""
         for event, family in zip(events, families, strict=True):
             results = FAMILY.validate_json(family, context=self._kinds)
-            yield from self._manager.hook.on_finished(event=event, results=results, **self._arguments) or ()
+            found = self._manager.hook.on_finished(event=event, results=results, **self._arguments)
+            yield from self._findings(found, FINISH)
+
+    def _findings(self, said: Any, hook: str) -> Iterable[Any]:
+        if said is None:
+            return ()
+        if not isinstance(said, Iterable):
+            raise InvalidPlugin(f"{self._plugin}.{hook} returned {type(said).__name__}.", RESULTS_HINT)
+        return said
 
     def _query(self, request: Message) -> None:
         arguments = {key: self._arguments[key] for key in ("model", "settings")}
+        self._said.clear()
         for embedding in self._manager.hook.embed_query(texts=request.body["texts"], **arguments):
             self._send_finding(Result(event_id="", data=embedding), {""}, "embed_query")
         self._done()
 
     def _perform(self, request: Message) -> None:
         task = Task.model_validate(request.body["task"], strict=False)
-        for said in self._manager.hook.perform(task=task, **self._arguments) or ():
+        self._said.clear()
+        for said in self._findings(self._manager.hook.perform(task=task, **self._arguments), "perform"):
             if isinstance(said, str):
                 self._peer.send({"op": "piece", "text": said}, now=True)
             else:
@@ -282,30 +315,46 @@ class Worker:
                 "version": finding.data.version,
                 "data": data,
             }
-            self._peer.send(body, [] if blob is None else [blob])
+            self._say(body, [] if blob is None else [blob], hook)
         elif isinstance(finding, Failure) and finding.event_id in known:
-            self._peer.send({"op": "failure", "event": finding.event_id, "reason": finding.reason})
+            self._peer.send({"op": "failure", "event": finding.event_id, "reason": finding.reason[:TEXT_LIMIT]})
         elif isinstance(finding, Derived) and finding.event_id in known:
             made = finding.model_dump(mode="json", exclude={"event_id"})
-            self._peer.send({"op": "derived", "event": finding.event_id, **made})
+            self._say({"op": "derived", "event": finding.event_id, **made}, [], hook)
         else:
             raise InvalidPlugin(
                 f"{self._plugin}.{hook} yielded {type(finding).__name__} where a result of this batch was expected.",
-                "Yield event.result(...), event.derived(...) or event.failure(...).",
+                RESULTS_HINT,
             )
+
+    def _say(self, body: dict[str, Any], blobs: list[wire.Buffer], hook: str) -> None:
+        """Send a finding, unless it would fill the host's memory and journal."""
+        try:
+            parts = self._peer.pack(body, blobs)
+            said = self._said[body["event"]] = self._said.get(body["event"], 0) + len(parts[0])
+        except WireError:
+            said = wire.FRAME_LIMIT
+        if said > SAID_LIMIT:
+            limit = f"{SAID_LIMIT / 2**20:.0f} MB"
+            raise InvalidPlugin(f"{self._plugin}.{hook} said more than {limit} of one event.", SAID_HINT)
+        self._peer.queue(parts)
 
     def _report(self, event_id: str, fraction: float, text: str) -> None:
         """Progress leaves at once, because the hook may compute for long; what follows too soon is dropped."""
         now = time.monotonic()
         if now - self._reported >= FLUSH_AFTER:
             self._reported = now
-            self._peer.send({"op": "progress", "event": event_id, "fraction": fraction, "text": text}, now=True)
+            self._peer.send(
+                {"op": "progress", "event": event_id, "fraction": fraction, "text": text[:TEXT_LIMIT]}, now=True
+            )
 
     def _done(self) -> None:
         now = time.monotonic()
         if now - self._measured >= MEASURE_EVERY:  # the figure only grows: a later answer has what this one leaves out
-            self._measured, self._peak = now, peak_memory_mb()
-        self._peer.send({"op": "done", "memory_mb": self._peak}, now=True)
+            self._measured, self._memory = now, memory_mb()
+        peak, resident = self._memory
+        body = {"op": "done", "memory_mb": peak, "resident_mb": resident, "outside": self._outside.take()}
+        self._peer.send(body, now=True)
 
 
 def _next(reading: Generator[Any, Any, Any], verdict: str | None) -> Any:
@@ -327,7 +376,8 @@ def error_body(error: Exception, plugin: str) -> dict[str, Any]:
     if is_out_of_memory(error):
         code = "out_of_memory"
     said = error.message if isinstance(error, SensoriumError) else f"{type(error).__name__}: {error}"
-    return {"op": "error", "code": code, "message": said, "hint": hint, "plugin": plugin, "detail": last_lines(error)}
+    texts = {"message": said[:TEXT_LIMIT], "hint": hint[:TEXT_LIMIT], "detail": last_lines(error)}
+    return {"op": "error", "code": code, "plugin": plugin, **texts}
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -351,12 +401,14 @@ def resolve(reference: str) -> Any:
     return found
 
 
-def peak_memory_mb() -> float:
-    """The most memory this process has had resident, in MB."""
+def memory_mb() -> tuple[float, float]:
+    """The most memory this process has had resident, and what it has now, in MB (only the first outside of Linux)."""
     with contextlib.suppress(OSError, ValueError), open("/proc/self/status", "rb", buffering=0) as status:
         text = status.read(4096)  # ru_maxrss starts at the parent's figure
-        return int(text[text.index(b"VmHWM:") + 6 :].split(None, 1)[0]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 * 1024)
+        peak, now = (int(text[text.index(name) + 6 :].split(None, 1)[0]) / 1024 for name in (b"VmHWM:", b"VmRSS:"))
+        return peak, now
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 * 1024)
+    return peak, 0.0
 
 
 def die_with_parent(parent: int) -> None:

@@ -44,6 +44,7 @@ from host.names import from_text, to_text
 from host.overview import mqtt_view
 from host.plugin_manager import Plugin, PluginRegistry, find_plugins
 from host.questions import Questions
+from host.records import Records
 from host.remains import Register
 from host.routes import Routes
 from host.search import Search
@@ -54,7 +55,7 @@ from host.sources.folder import FolderSource
 from host.sources.plugin import PluginSource, source_name
 from host.sources.scan import Found, Look
 from host.steps import Observe
-from host.views import MqttView, SourceView, Status, Submitted
+from host.views import EventView, MqttView, SourceView, Status, Submitted
 from host.workers import Launch
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class App(Questions):
         journal: Journal,
         library: Library,
         registry: PluginRegistry,
+        records: Records,
         observe: Observe,
         *,
         writer: asyncio.Task[None],
@@ -104,11 +106,12 @@ class App(Questions):
         self.learned = Learned(journal, leases.costs, plugins, devices)
         crew = Crew(gauges, Register(None if read_only else data / "workers"), f"data in {data}", leases.limit)
         background = {name for name in registry.usable if config.plugin_use(name).priority == "background"}
-        takes = registry.media_types_of_plugins()
-        routes = Routes(config.routes, registry.hooks_of_plugins(), background, takes, registry.sinks())
+        takes, sinks = registry.media_types_of_plugins(), registry.sinks()
+        routes = Routes(config.routes, registry.hooks_of_plugins(), background, takes, sinks, records.is_disabled)
         arrive = config.sidecars.derived
         families = Families(journal, library, routes, registry.identify, observe, arrive=arrive)
-        dispatcher = Dispatcher(plugins, journal, library, leases, families, crew, config.jobs, scratch, observe)
+        parts = (journal, library, leases, families, crew)
+        dispatcher = Dispatcher(plugins, *parts, config.jobs, scratch, observe, records)
         self.intake = Intake(journal, library, routes, registry.identify, observe)
         folders = folders_of(config.inboxes)
         self.sidecars = SidecarSink(
@@ -435,10 +438,14 @@ class App(Questions):
     async def _outcome(self, answer: Submitted) -> Submitted:
         if answer.event is None:
             return answer
-        while (view := await self.view(answer.event)).pending:  # noqa: ASYNC110 - a journal calls nobody back
+        while self._goes_on(view := await self.view(answer.event)):  # noqa: ASYNC110 - a journal calls nobody back
             await asyncio.sleep(SETTLED_CHECK)
         reason = " ".join(failure.message for failure in view.failures)
         return answer.model_copy(update={"state": "failed" if view.failures else "done", "reason": reason})
+
+    def _goes_on(self, view: EventView) -> bool:
+        """Whether something may still be found: what waits for a plugin that is off, waits for somebody."""
+        return any(not self.dispatcher.records.of(plugin).off for plugin in view.pending)
 
 
 def _submitted_file(path: str) -> FileArrival | Refused:
@@ -480,9 +487,13 @@ async def open_app(
             data.mkdir(parents=True, exist_ok=True)
             stack.enter_context(HostLock(data))
             make_folders(config)
-        registry = find_plugins(config.plugins, lambda name, cls: check_plugin_settings(config, name, cls))
-        check_source_names(config, registry)
         async with open_journal(data / "journal.db", read_only=read_only) as journal:
+            records = Records(config.jobs.suspend_after)
+            await records.recall(journal)
+            registry = find_plugins(
+                config.plugins, lambda name, cls: check_plugin_settings(config, name, cls), records.disabled
+            )
+            check_source_names(config, registry)
             writer = asyncio.create_task(journal.run_writer(), name="journal")
             library = Library(data / "library")
             scratch = data / "scratch"
@@ -491,7 +502,8 @@ async def open_app(
                 stack.callback(shutil.rmtree, scratch, ignore_errors=True)
             else:
                 library.prepare()
-            app = App(config, journal, library, registry, observe, writer=writer, scratch=scratch, read_only=read_only)
+            parts = (config, journal, library, registry, records, observe)
+            app = App(*parts, writer=writer, scratch=scratch, read_only=read_only)
             await app.learned.recall()
             try:
                 yield app

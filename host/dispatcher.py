@@ -40,6 +40,7 @@ from host.log import get_logger
 from host.names import whole
 from host.plugin_manager import Plugin
 from host.queues import Job, JobQueue, Queues, Request
+from host.records import Records
 from host.spares import Wish
 from host.steps import Observe
 from host.workers import Launch, Worker, WorkerFailed
@@ -49,6 +50,9 @@ IN_USE_RETRY = 2.0  # seconds until a GPU that another host works on is asked fo
 COMMITS_AHEAD = 2  # batches that may wait for their commit while the next one runs
 ASKED_LATELY = 2.0  # seconds for which a request makes batches shorter: whoever asks next waits for the end of one
 SHORTER = 4
+SETTLING = 4  # requests, the loading among them, in which what a worker takes is what it needs
+GROWTH = 2.0  # times what it had after its first batch, or what its plugin declares, that a worker may keep for good,
+GROWTH_MB = 256.0  # and so much on top
 QUERY_LIMIT = 60.0
 TOO_LARGE = "Choose a smaller model, or give the device more memory ([devices] in config.toml)."
 ENDED = error_facts("ended", "The host ended before it was done.", "Ask again.")
@@ -77,7 +81,9 @@ class Dispatcher:
         jobs: Jobs,
         scratch: Path,
         observe: Observe = lambda step: None,
+        records: Records | None = None,
     ) -> None:
+        self.records = Records(jobs.suspend_after) if records is None else records
         self._plugins = {plugin.name: plugin for plugin in plugins}
         self._journal = journal
         self._library = library
@@ -87,14 +93,16 @@ class Dispatcher:
         self._scratch = scratch
         self._observe = observe
         self._queues = {name: Queues(name, journal) for name in self._plugins}
-        self.ledger = Ledger(journal, library, families, self._queues, jobs)
+        self.ledger = Ledger(journal, library, families, self._queues, jobs, self.records)
         self.ledger.on_queued = self.notify
+        self.ledger.on_switched = self._switched
         self._wake = {name: asyncio.Event() for name in self._plugins}
         self._workers: dict[str, Worker] = {}
         self._provenance: dict[str, dict[str, Any]] = {}
         self._misses: dict[str, int] = {}  # how often in a row a worker could not load, or ended before its work
         self._ladder: dict[str, list[str]] = {}  # what was tried against an out-of-memory
         self._asked: dict[str, float] = {}  # when somebody last asked for something, by the monotonic clock
+        self._allowed_mb: dict[str, float] = {}  # memory that the worker of a plugin may keep
         self._limits: dict[str, int] = {}  # jobs that a batch may have since one was too large for the memory
         self._tasks: asyncio.TaskGroup | None = None
         self._commits: set[asyncio.Task[None]] = set()
@@ -124,6 +132,8 @@ class Dispatcher:
 
         Raises WorkFailed, also where nobody can say when.
         """
+        if reason := self.records.why_off(plugin):
+            raise WorkFailed(f"{plugin} is off: {reason}", f"`sensorium plugin enable {plugin}` brings it back.")
         if reason := self._leases.why_not(plugin):
             raise WorkFailed(f"{plugin} cannot answer now: {reason}.", "Ask again when it is over.")
         request = Request(body, asyncio.get_running_loop().create_future(), each)
@@ -143,8 +153,9 @@ class Dispatcher:
         return dict(self._provenance.get(plugin, {}))
 
     def is_idle(self) -> bool:
-        """Whether no job is queued, running or being committed."""
-        return all(queue.is_drained for queue in self._queues.values())
+        """Whether no job is running or being committed, or queued for a plugin that is on."""
+        waiting = (name for name, queue in self._queues.items() if not queue.is_drained)
+        return all(self.records.of(name).off and not self._queues[name].taken for name in waiting)
 
     def running(self, plugin: str) -> dict[int, Job]:
         """The jobs of a plugin that are in a worker or being committed, by their number."""
@@ -200,10 +211,19 @@ class Dispatcher:
 
     def _tell(self, name: str) -> None:
         queue = self._queues[name]
+        if self.records.of(name).off:
+            return self._leases.demand(name, 0, 0, 0.0)
         jobs, later = queue.normal, queue.background
         self._leases.demand(
             name, len(jobs), len(queue.urgent), jobs.waited, background=len(later), background_waited=later.waited
         )
+
+    def _switched(self, name: str) -> None:
+        if name in self._queues:
+            self._wake[name].set()
+            self._tell(name)
+            if self.records.of(name).off:
+                self._leases.dismiss(name, "its plugin was switched off")
 
     # -- what the leases ask for (leases.Effects) --------------------------------------------------------------------
 
@@ -256,9 +276,31 @@ class Dispatcher:
             alive = error.alive
         if not alive:
             await self._discard(model)
+        else:
+            self._look_at(worker)
         self._wake[model].set()
         self._tell(model)
         return alive
+
+    def _look_at(self, worker: Worker) -> None:
+        """Replace a worker that keeps growing, at the end of its batch and before others have to leave for it.
+
+        What a fresh one needs again within its first batches is no leak, and allowed from then on.
+        """
+        plugin, spec, resident = worker.launch.plugin, worker.launch.spec, worker.resident_mb
+        if not resident:
+            return
+        if worker.first_mb is None:
+            worker.first_mb = resident
+        allowed = max(worker.first_mb, spec.memory_mb) * GROWTH + GROWTH_MB
+        if resident <= max(allowed, self._allowed_mb.get(plugin, 0.0)):
+            return
+        if worker.requests <= SETTLING:
+            self._allowed_mb[plugin] = resident * GROWTH
+        what = f"from {worker.first_mb:.0f} to {resident:.0f} MB in {worker.requests - 1} batches"
+        self.records.note(plugin, "memory", what)
+        log.warning("a worker kept growing and is replaced", plugin=plugin, grew=what)
+        self._leases.dismiss(plugin, "it kept growing")
 
     def _batch(self, worker: Worker) -> int:
         """How many jobs a batch may have: a quarter while somebody asks again and again, and waits for its end."""
@@ -338,12 +380,23 @@ class Dispatcher:
         }
         families = [family_payload(await family_of(one, self._journal, self._library)) for one in gathering]
         self._observe("worker busy")
+        began = time.monotonic()
         try:
             await worker.request(body, limit=worker.launch.spec.time_limit, each=note, blobs=families)
         finally:
+            self._remember(worker, time.monotonic() - began)
             for event_id in outcomes:
                 self.progress.pop((plugin, event_id), None)
         return list(outcomes.values())
+
+    def _remember(self, worker: Worker, seconds: float) -> None:
+        """Note down what a worker's plugin did: written with the next outcome of its jobs."""
+        plugin = worker.launch.plugin
+        self.records.worked(plugin, seconds, worker.memory_mb)
+        places, worker.outside = worker.outside, []
+        for place in places:
+            self.records.note(plugin, "outside", place)
+            log.warning("a plugin wrote outside of its scratch folder", plugin=plugin, place=place)
 
     def _commit_soon(self, plugin: str, outcomes: list[Outcome], more: dict[str, Any]) -> None:
         """Commit beside the next batch, with `more` of where it comes from; what breaks a commit ends the host."""
@@ -453,6 +506,8 @@ class Dispatcher:
         while True:
             while queue.urgent:
                 _reject(queue.urgent.popleft(), facts)
+            if self.records.of(model).off:
+                break
             await queue.fill()
             jobs = queue.take_all()
             if not jobs:

@@ -117,7 +117,7 @@ async def _of_event(query: str, event_id: str, facts: Facts) -> Explanation:
     if state == "queued" and facts.running is None:
         sentences.append("No host runs. Start one with `sensorium run`.")
     if state == "queued":
-        sentences += _held_back(jobs, facts.leases)
+        sentences += _held_back(jobs, facts.leases, facts.dispatcher)
     return Explanation(
         subject=query, state=state, sentences=sentences, event=event_id, jobs=jobs, holder=_holder(jobs, facts)
     )
@@ -146,11 +146,14 @@ async def _made(event_id: str, facts: Facts) -> list[str]:
     return [f"{events} further event(s) were made of it; their jobs: {told or 'none'}."]
 
 
-def _held_back(jobs: Sequence[JobExplanation], leases: Leases) -> Iterator[str]:
+def _held_back(jobs: Sequence[JobExplanation], leases: Leases, dispatcher: Dispatcher) -> Iterator[str]:
     """What keeps jobs from being done, although a host may run."""
     if leases.paused:
         resume = " `sensorium resume` goes on." if leases.why_paused == ASKED else ""
         yield f"The host is paused ({leases.why_paused}).{resume}"
+    off = [job.plugin for job in jobs if job.state == "queued" and dispatcher.records.of(job.plugin).off]
+    for plugin in dict.fromkeys(off):
+        yield f"{plugin} is off: {dispatcher.records.why_off(plugin)} `sensorium plugin enable {plugin}` goes on."
     waiting = [job.plugin for job in jobs if job.state == "queued" and job.plugin in leases.slots]
     yield from dict.fromkeys(f"{why[:1].upper()}{why[1:]}." for plugin in waiting if (why := leases.why_not(plugin)))
 

@@ -167,22 +167,26 @@ class Families:
 
     async def stirred(self, jobs: Sequence[Job]) -> list[Statement]:
         """The writes by which whoever gathers in the families of finished jobs learns of them."""
+        # What gathers in an event says nothing to itself, nor to others that gather in the same.
+        ids = {job.event["parent"] if job.gathers else job.event_id for job in jobs}
+        return await self.stirring(ids - {None})
+
+    async def stirring(self, events: Iterable[str]) -> list[Statement]:
+        """The writes by which whoever gathers in the families of these events learns that something is finished."""
         if not self._asked:
             if await self._journal.row("gathering") is not None:
                 self._gathering = True  # never False here: something may have been made meanwhile
             self._asked = True
         if not self._gathering:
             return []
-        # What gathers in an event says nothing to itself, nor to others that gather in the same.
-        ids = {job.event["parent"] if job.gathers else job.event_id for job in jobs}
-        return [Statement("stir_gathering", [{"ids": json.dumps(sorted(ids - {None})), "queued": time.time()}])]
+        return [Statement("stir_gathering", [{"ids": json.dumps(sorted(events)), "queued": time.time()}])]
 
-    async def released(self, jobs: Sequence[Job]) -> dict[str, list[int]]:
-        """Jobs, by plugin, that nothing holds back any more since these are finished."""
+    async def released(self, events: Iterable[str]) -> dict[str, list[int]]:
+        """Jobs, by plugin, that nothing holds back any more since something of these events is finished."""
         if not self._gathering:
             return {}
         found: dict[str, list[int]] = {}
-        for row in await self._journal.rows("released", ids=json.dumps(sorted({job.event_id for job in jobs}))):
+        for row in await self._journal.rows("released", ids=json.dumps(sorted(set(events)))):
             found.setdefault(row["plugin"], []).append(row["seq"])
         return found
 

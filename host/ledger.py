@@ -22,6 +22,7 @@ from host.journal import SIDECAR, Journal, Row, Statement
 from host.library import Library
 from host.log import get_logger
 from host.queues import Job, Queues
+from host.records import Off, Records
 
 BAD_INPUT_HINT = "Send a file that is whole and of a kind that the plugin knows."
 PAUSE = 5.0  # seconds between two attempts to write to a full disk
@@ -41,6 +42,7 @@ class Ledger:
         families: Families,
         queues: Mapping[str, Queues],
         jobs: Jobs,
+        records: Records,
         *,
         pause: float = PAUSE,
     ) -> None:
@@ -49,11 +51,13 @@ class Ledger:
         self._families = families
         self._queues = queues
         self._jobs = jobs
+        self._records = records
         self._pause = pause
         self._closing = asyncio.Event()
         self.on_owed: Callable[[], None] = lambda: None
         self.sinks_for: Callable[[Row], Iterable[str]] = lambda event: ()
         self.on_queued: Callable[[Iterable[str]], None] = lambda plugins: None
+        self.on_switched: Callable[[str], None] = lambda plugin: None
 
     def open(self) -> None:
         """From now on writes wait for room on the disk."""
@@ -67,6 +71,8 @@ class Ledger:
         """Record what a batch found and made, and its verdicts on single events. False when the host ended before."""
         jobs = [outcome.job for outcome in outcomes]
         children = Children()
+        judged = sum(bool(outcome.failure) for outcome in outcomes)
+        self._records.done(jobs[0].plugin, len(jobs) - judged, judged)
 
         async def write() -> None:
             nonlocal children
@@ -92,7 +98,36 @@ class Ledger:
     async def fail(self, jobs: Sequence[Job], facts: Facts) -> None:
         """Set jobs aside, for a reason that a person reads in `failed/`."""
         rows = [_failed_row(job, facts) for job in jobs]
+        plugin = jobs[0].plugin
+        self._records.failed(plugin, len(jobs), facts)
         await self._settled(jobs, lambda: self._finish(jobs, Statement("fail_job", rows)))
+        if self._records.too_many(plugin):
+            await self._suspend(plugin, facts)
+
+    async def _suspend(self, plugin: str, facts: Facts) -> None:
+        """Try a plugin no more that only fails: what waits for it would fail as well, and is kept."""
+        count = self._records.of(plugin).in_a_row
+        last = facts["message"].strip().rstrip(".")
+        why = f"{count} of its jobs failed one after the other, the last one with: {last}."
+        log.error("plugin suspended", plugin=plugin, reason=why, go_on=f"sensorium plugin enable {plugin}")
+        await self.switch(plugin, "suspended", why)
+
+    async def switch(self, plugin: str, off: Off, why: str = "") -> None:
+        """Switch a plugin off, or on again; sidecars and whoever gathers do not wait for one that is off."""
+        self._records.switch(plugin, off, why)
+        events = await self._journal.rows("events_waiting_for", plugin=plugin)
+        waiting = [row["id"] for row in events]
+
+        async def write() -> None:
+            owed = Statement("owe_waiting_for", [{"plugin": plugin, "sink": SIDECAR}] if off else [])
+            stirring = await self._families.stirring(waiting) if waiting else []
+            told = self._notify(events if off else [])
+            await self._journal.write(self._records.statement(plugin), *stirring, owed, told)
+
+        if await self._written(write):
+            await self._release(waiting)
+            self.on_owed()
+        self.on_switched(plugin)
 
     async def again(self, jobs: Sequence[Job], facts: Facts, *, first: bool) -> None:
         """Have jobs wait again as they are now, and remember why."""
@@ -129,25 +164,26 @@ class Ledger:
 
     async def _finish(self, jobs: Sequence[Job], *statements: Statement) -> None:
         """Commit the end of jobs, with all that follows from it."""
-        await self._journal.write(*statements, *await self._families.stirred(jobs), _owe(jobs), self._notify(jobs))
+        record, notices = self._records.statement(jobs[0].plugin), self._notify([job.event for job in jobs])
+        await self._journal.write(*statements, *await self._families.stirred(jobs), _owe(jobs), notices, record)
 
-    def _notify(self, jobs: Iterable[Job]) -> Statement:
-        events = {job.event_id: job.event for job in jobs}
+    def _notify(self, finished: Iterable[Row]) -> Statement:
+        events = {row["id"]: row for row in finished}
         rows = [{"event_id": one, "sink": sink} for one, event in events.items() for sink in self.sinks_for(event)]
         return Statement("notify_event", rows)
 
     async def _settled(self, jobs: Sequence[Job], write: Callable[[], Awaitable[None]]) -> bool:
         written = await self._written(write)
         if written:
-            await self._release(jobs)
+            await self._release([job.event_id for job in jobs])
         self.drop(jobs)
         if written:
             self.on_owed()
         return written
 
-    async def _release(self, jobs: Sequence[Job]) -> None:
-        """Have queued what waited for these jobs; while they are still taken, or the host might seem to be done."""
-        for plugin, seqs in (await self._families.released(jobs)).items():
+    async def _release(self, events: Sequence[str]) -> None:
+        """Have queued what waited for jobs of these events; while they are taken, or the host might seem to be done."""
+        for plugin, seqs in (await self._families.released(events)).items():
             if plugin in self._queues:
                 await self._queues[plugin].bring_back(seqs)
                 self.on_queued([plugin])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hooks import API_VERSION
 from host.config import Mqtt
@@ -12,8 +12,9 @@ from host.dispatcher import Dispatcher
 from host.leasing.leases import Leases
 from host.leasing.slots import Slot
 from host.plugin_manager import Plugin, PluginRegistry, Unusable
+from host.records import Record, Records
 from host.sources.folder import FolderSource
-from host.views import DeviceView, InboxView, ModelView, MqttView, PluginView, QueueView
+from host.views import DeviceView, InboxView, ModelView, MqttView, PluginView, QueueView, RecordView
 
 if TYPE_CHECKING:
     from host.mqtt.link import Link
@@ -66,6 +67,7 @@ def queue_views(counts: Counts, registry: PluginRegistry, dispatcher: Dispatcher
                 running=running,
                 done=states.get("done", 0),
                 failed=states.get("failed", 0),
+                off=dispatcher.records.why_off(plugin),
             )
         )
     return views
@@ -95,10 +97,26 @@ def device_views(leases: Leases, crew: Crew) -> list[DeviceView]:
     return views
 
 
-def plugin_views(registry: PluginRegistry) -> list[PluginView]:
-    """All plugins that are installed, usable or not."""
+def plugin_views(registry: PluginRegistry, records: Records) -> list[PluginView]:
+    """All plugins that are installed, usable or not, with their records."""
     views = [_usable(plugin) for plugin in registry.usable.values()] + [_unusable(one) for one in registry.unusable]
-    return sorted(views, key=lambda view: view.name)
+    return sorted((_with_record(view, records.of(view.name)) for view in views), key=lambda view: view.name)
+
+
+def _with_record(view: PluginView, record: Record) -> PluginView:
+    jobs = record.done + record.failed
+    found = RecordView(
+        done=record.done,
+        failed=record.failed,
+        in_a_row=record.in_a_row,
+        seconds=record.seconds / jobs if jobs and record.seconds else None,
+        memory_mb=record.memory_mb or None,
+        notes=record.sentences,
+    )
+    changes: dict[str, Any] = {"off": record.off, "record": found}
+    if record.off and not view.problem:
+        changes |= {"enabled": False, "problem": f"{record.off}: {record.why} `sensorium plugin enable {view.name}`"}
+    return view.model_copy(update=changes)
 
 
 def _usable(plugin: Plugin) -> PluginView:

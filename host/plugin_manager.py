@@ -11,7 +11,9 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Callable, Collection, Iterable
+import signal
+import threading
+from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any
@@ -34,6 +36,8 @@ NAME_OF_SOURCES = re.compile(r"[A-Za-z0-9_-]{1,64}")  # folders of the outbox ar
 SPOKEN = ".".join(map(str, CURRENT))
 # What is as good as unknown: a plugin may know which text, JSON or table it is.
 VAGUE = frozenset({"text/plain", "application/json", "text/csv"})
+OPEN_LIMIT = 30.0  # seconds in which a plugin must be imported and say what it needs
+DISABLED = "switched off by `sensorium plugin disable`"
 LIGHT = ModelSpec(name="light", device="none", batch=16, keep_alive=60, memory_mb=200)
 
 log = get_logger(__name__)
@@ -153,12 +157,21 @@ def entry_points() -> list[metadata.EntryPoint]:
     return sorted(metadata.entry_points(group=GROUP), key=lambda point: (point.name, _distribution(point)))
 
 
-def find_plugins(configured: dict[str, dict[str, Any]], check_settings: CheckSettings) -> PluginRegistry:
-    """Import what is installed. Raises ConfigError for settings that do not fit the plugin's own class."""
+def find_plugins(
+    configured: dict[str, dict[str, Any]], check_settings: CheckSettings, disabled: Container[str] = ()
+) -> PluginRegistry:
+    """Import what is installed. Raises ConfigError for settings that do not fit the plugin's own class.
+
+    `disabled` are plugins that somebody switched off.
+    """
     usable: dict[str, Plugin] = {}
     unusable: list[Unusable] = []
+    found: Plugin | Unusable
     for point in entry_points():
-        found = _open(point, configured.get(point.name), check_settings)
+        if point.name in disabled:
+            found = _unusable(point, f"{DISABLED}: `sensorium plugin enable {point.name}`", disabled=True)
+        else:
+            found = _open(point, configured.get(point.name), check_settings)
         if point.name in usable and isinstance(found, Plugin):
             other = usable[point.name].distribution
             found = _unusable(point, f"{other} has a plugin of that name, which is used. Uninstall one of them.")
@@ -176,7 +189,8 @@ def _open(point: metadata.EntryPoint, table: dict[str, Any] | None, check_settin
     if not use.enabled:
         return _unusable(point, "switched off in the configuration", disabled=True)
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # what a plugin prints must not break `--json`
+        # What a plugin prints must not break `--json`.
+        with contextlib.redirect_stdout(_Nowhere()), _limited(OPEN_LIMIT):
             return _describe(point, use, check_settings, is_configured=table is not None)
     except ConfigError:
         raise
@@ -184,8 +198,40 @@ def _open(point: metadata.EntryPoint, table: dict[str, Any] | None, check_settin
         return _unusable(point, str(error))
     except ImportError as error:
         return _unusable(point, f"it cannot be imported: {error}. Install what it needs.")
+    except _TookTooLong:
+        return _unusable(point, f"it did not start within {OPEN_LIMIT:g} s. Imports and `model_spec` must be quick.")
     except (Exception, SystemExit) as error:  # noqa: BLE001 - the plugin boundary: it is listed, and the host runs on
         return _unusable(point, f"it failed to start: {type(error).__name__}: {error}")
+
+
+class _Nowhere(io.TextIOBase):
+    """Takes any amount of text."""
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+
+class _TookTooLong(BaseException):
+    """Not an Exception: a plugin that waits in a loop of its own attempts must not swallow it."""
+
+
+@contextlib.contextmanager
+def _limited(seconds: float) -> Iterator[None]:
+    """Break off what takes longer, where this is the main thread, unless it is within C code that never returns."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ring(*_: Any) -> None:
+        raise _TookTooLong
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _unusable(point: metadata.EntryPoint, problem: str, **more: Any) -> Unusable:

@@ -29,7 +29,7 @@ from host.leasing.yielding import Yielding
 from host.library import Library
 from host.lookup import find_event, hash_of, path_of
 from host.overview import device_views, inbox_views, model_views, plugin_views, queue_views
-from host.plugin_manager import Plugin, PluginRegistry
+from host.plugin_manager import DISABLED, Plugin, PluginRegistry
 from host.reports import event_view, event_views, failure_view, job_counts, refusal_view
 from host.search import Search
 from host.search.moments import Find, Moment, fused
@@ -137,7 +137,19 @@ class Questions:
 
     async def plugins(self) -> list[PluginView]:
         """All plugins that are installed, usable or not."""
-        return plugin_views(self.registry)
+        return plugin_views(self.registry, self.dispatcher.records)
+
+    async def switch_plugin(self, plugin: str, enabled: bool) -> bool:
+        """Disable a plugin, or enable it again, for good. False: what runs now does so from its next start on."""
+        self._must_own()
+        unusable = {one.name: one for one in self.registry.unusable}
+        if plugin not in self.registry.usable and plugin not in unusable:
+            raise NotFound(f"No plugin is called {plugin!r}.", "`sensorium plugins` lists them.")
+        if enabled and not self.config.plugin_enabled(plugin):
+            where = self.config.path or "the configuration"
+            raise UsageError(f"{plugin} is off by [plugins.{plugin}] of {where}.", "Take `enabled = false` out there.")
+        await self.dispatcher.ledger.switch(plugin, "" if enabled else "disabled", "" if enabled else f"{DISABLED}.")
+        return plugin in self.registry.usable
 
     async def models(self) -> list[ModelView]:
         """All models of the enabled plugins."""
@@ -215,6 +227,9 @@ class Questions:
             raise NotFound(f"No plugin {plugin!r} is in use.", "`sensorium plugins` lists them.")
         events = [await self._find(query) for query in queries] if queries else [None]
         jobs = await self._jobs_to_requeue(events, plugin, ("failed", "done") if done else ("failed",))
+        for name in set(jobs.values()):
+            if self.dispatcher.records.of(name).off == "suspended":  # whoever asks for another try shall have it
+                await self.dispatcher.ledger.switch(name, "")
         now = time.time()
         await self.journal.write(Statement("requeue_job", [{"seq": seq, "queued": now} for seq in jobs]))
         for name in set(jobs.values()):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from fnmatch import fnmatch
 
 from hooks.events import FINISH, hook_of
@@ -20,17 +20,20 @@ class Routes:
         background: Container[str] = (),
         media_types: Mapping[str, tuple[str, ...]] | None = None,
         sinks: Iterable[str] = (),
+        is_off: Callable[[str], bool] = lambda plugin: False,
     ) -> None:
         """`background` names the plugins whose jobs are all background jobs, unless a route says otherwise.
 
         `media_types` are the patterns of plugins that work on no other events of their kinds.
-        `sinks` are the plugins that are told of what is finished.
+        `sinks` are the plugins that are told of what is finished. `is_off` is asked each time whether a plugin gets
+        anything at all.
         """
         self._routes = tuple(routes)
         self._hooks = hooks_of_plugin
         self._background = background
         self._media_types = media_types or {}
         self._sinks = tuple(sinks)
+        self._is_off = is_off
 
     def plugins_for(self, kind: str, media_type: str, source: str, origin: str) -> list[str]:
         """The plugins that work on such an event, in the order in which they were found."""
@@ -65,7 +68,7 @@ class Routes:
         return plugin in self._background
 
     def _wants(self, plugin: str, kind: str, media_type: str, source: str, origin: str) -> bool:
-        if not _any_match(self._media_types.get(plugin, ()), media_type):
+        if self._is_off(plugin) or not _any_match(self._media_types.get(plugin, ()), media_type):
             return False
         if not self._routes:
             return True

@@ -64,13 +64,14 @@ class SinkView(View):
 
 
 class QueueView(View):
-    """The jobs of one plugin."""
+    """The jobs of one plugin. `off`: why they wait although a host may run, empty when they do not."""
 
     plugin: str
     queued: int
     running: int
     done: int
     failed: int
+    off: str = ""
 
 
 class DeviceView(View):
@@ -317,8 +318,25 @@ class Submitted(View):
     reason: str = ""
 
 
+class RecordView(View):
+    """What is remembered of a plugin: jobs, seconds a job in its worker (None: none yet), memory of its worker in MB.
+
+    `in_a_row`: failures since its last success. `notes`: what it was seen to do and should not, in sentences.
+    """
+
+    done: int
+    failed: int
+    in_a_row: int
+    seconds: float | None
+    memory_mb: float | None
+    notes: list[str] = []
+
+
 class PluginView(View):
-    """A plugin found on this machine; `problem` says why it is not used."""
+    """A plugin found on this machine; `problem` says why it is not used.
+
+    `off`: "disabled" by somebody, "suspended" by the host; `problem` says why then, and what brings it back.
+    """
 
     name: str
     version: str
@@ -328,6 +346,8 @@ class PluginView(View):
     enabled: bool
     model: str | None
     problem: str = ""
+    off: Literal["", "disabled", "suspended"] = ""
+    record: RecordView | None = None
 
 
 class ModelView(View):
@@ -546,6 +566,9 @@ class Service(Protocol):
 
     async def plugins(self) -> list[PluginView]:
         """All plugins that are installed, usable or not."""
+
+    async def switch_plugin(self, plugin: str, enabled: bool) -> bool:
+        """Disable a plugin, or enable it again, for good. False: what runs now does so from its next start on."""
 
     async def models(self) -> list[ModelView]:
         """All models of the enabled plugins."""

@@ -78,7 +78,9 @@ class Launch:
 class Worker:
     """One child process; one request at a time. `on_exit` is called when the process ends without being told to.
 
-    `mark` is what its whole family of processes carries, `memory_mb` its own peak so far, `requests` how many it got.
+    `mark` is what its whole family of processes carries, `requests` how many it got. `memory_mb` is its own peak,
+    `resident_mb` what it had at the end of the last request (0: unknown), `first_mb` that after its first work.
+    `outside`: where its plugin wrote and should not have, until somebody takes it.
     `left` is what could not be ended, after `stop` or `kill`.
     """
 
@@ -87,6 +89,9 @@ class Worker:
         self.on_exit = on_exit
         self.mark = uuid.uuid4().hex
         self.memory_mb = 0.0
+        self.resident_mb = 0.0
+        self.first_mb: float | None = None
+        self.outside: list[str] = []
         self.requests = 0
         self.at_work = False
         self.left: list[psutil.Process] = []
@@ -184,6 +189,7 @@ class Worker:
                 furthest: dict[str, float] = {}
                 while (message := await answers.receive()).op != last:
                     if message.op == "error":
+                        self.outside += message.body.get("outside", ())
                         raise _said(message)
                     if message.op == "progress" and _is_further(message, furthest):
                         deadline.reschedule(asyncio.get_running_loop().time() + limit)
@@ -192,6 +198,8 @@ class Worker:
                         self._send(Message(await reply))
                         deadline.reschedule(asyncio.get_running_loop().time() + limit)
                 self.memory_mb = message.body["memory_mb"]
+                self.resident_mb = message.body.get("resident_mb", 0.0)
+                self.outside += message.body.get("outside", ())
         except TimeoutError:
             await self.kill()
             raise self._overdue(limit) from None

@@ -64,6 +64,7 @@ class FakeService:
         self.quiet = ""
         self.planned: tuple[list[int] | None, int | None] | None = None
         self.unloaded: list[str | None] = []
+        self.switched: list[tuple[str, bool]] = []
         self.heard: list[Hit] = []  # moments that any search for a text finds
         self.finish = asyncio.Event()
         self.finish.set()
@@ -313,6 +314,12 @@ class FakeService:
             return bool(self.withdrawn)
         self.paused = paused or bool(self.quiet)
         return self.paused
+
+    async def switch_plugin(self, plugin: str, enabled: bool) -> bool:
+        if plugin != "clip":
+            raise NotFound(f"No plugin is called {plugin!r}.", "`sensorium plugins` lists them.")
+        self.switched.append((plugin, enabled))
+        return True
 
     async def unload(self, plugin: str | None = None) -> list[str]:
         if plugin not in (None, "clip"):

@@ -15,10 +15,10 @@ from host.cli import (
     files,
     inventory,
     leases,
+    managing,
     mqtt,
     new_plugin,
     plan,
-    plugin,
     results,
     run,
     search,
@@ -107,5 +107,5 @@ def build() -> typer.Typer:
             app.command(rich_help_panel=panel)(function)
     app.add_typer(mqtt.app, name="mqtt", rich_help_panel="Work")
     app.add_typer(configuration.app, name="config", rich_help_panel="Set up")
-    app.add_typer(plugin.app, name="plugin", rich_help_panel="Set up")
+    app.add_typer(managing.app, name="plugin", rich_help_panel="Set up")
     return app

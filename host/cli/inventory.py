@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from host.cli.options import AsJson, ConfigFile, DataDir, configuration
 from host.cli.output import show, show_json, state, table, text
 from host.cli.service import ask
-from host.views import ModelView, PluginView
+from host.views import ModelView, PluginView, RecordView
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -19,12 +19,18 @@ def plugins(config: ConfigFile = None, data: DataDir = None, as_json: AsJson = F
     if as_json:
         show_json(found)
         return
-    grid = table("Plugin", "Version", "From", "Works on", "Model", "State", whole=["Plugin", "Version", "From"])
+    numbers = ("Done", "Failed", "A job", "Memory")
+    headings = ("Plugin", "Version", "From", "Works on", "Model", *numbers, "State")
+    grid = table(*headings, numbers=numbers, whole=["Plugin", "Version", "From"])
     for plugin in found:
         kinds = ", ".join(hook.removeprefix("on_") for hook in plugin.hooks if hook.startswith("on_"))
         name, version = text((plugin.name, "bold")), text(plugin.version)
-        grid.add_row(name, version, text(plugin.distribution), text(kinds), text(plugin.model or ""), _use(plugin))
+        about = (name, version, text(plugin.distribution), text(kinds), text(plugin.model or ""))
+        grid.add_row(*about, *_record(plugin.record), _use(plugin))
     show(grid)
+    for plugin in found:
+        for note in plugin.record.notes if plugin.record else ():
+            show(text((f"{plugin.name}: it {note}", "yellow")))
 
 
 def models(config: ConfigFile = None, data: DataDir = None, as_json: AsJson = False) -> None:
@@ -48,9 +54,18 @@ def models(config: ConfigFile = None, data: DataDir = None, as_json: AsJson = Fa
             show(text((f"{model.plugin}: {model.problem}", "red")))
 
 
+def _record(record: RecordView | None) -> tuple[Text, ...]:
+    if record is None or not (record.done or record.failed):
+        return (text(""),) * 4
+    failed = text((str(record.failed), "red" if record.in_a_row else ""))
+    seconds = "" if record.seconds is None else f"{record.seconds:.2f} s"
+    memory = "" if record.memory_mb is None else f"{record.memory_mb:.0f} MB"
+    return text(str(record.done)), failed, text(seconds), text(memory)
+
+
 def _use(plugin: PluginView) -> Text:
     if plugin.problem:
-        return text((plugin.problem, "red" if plugin.enabled else "dim"))
+        return text((plugin.problem, "red" if plugin.enabled or plugin.off == "suspended" else "dim"))
     return text(("in use", "green")) if plugin.enabled else text(("switched off", "dim"))
 
 

@@ -29,7 +29,7 @@ from host.cli.service import ask, open_service
 from host.config import Config
 from host.control import ControlClient
 from host.names import whereabouts
-from host.views import DeviceView, MqttView, SinkView, SourceView, Status
+from host.views import DeviceView, MqttView, QueueView, SinkView, SourceView, Status
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
@@ -103,6 +103,7 @@ def glance(found: Status) -> Group:
         parts.append(_sinks(found.sinks))
     if found.queues:
         parts.append(_queues(found))
+        parts += [_off(queue) for queue in found.queues if queue.off and queue.queued]
     if found.devices:
         parts.append(_devices(found.devices))
     if found.failures:
@@ -180,8 +181,14 @@ def _queues(found: Status) -> Table:
     grid = table("Plugin", *numbers, numbers=numbers, whole=["Plugin"])
     for queue in found.queues:
         failed = text((str(queue.failed), "red" if queue.failed else ""))
-        grid.add_row(text(queue.plugin), str(queue.queued), str(queue.running), str(queue.done), failed)
+        name = text(queue.plugin, *([(" (off)", "bold red")] if queue.off else []))
+        grid.add_row(name, str(queue.queued), str(queue.running), str(queue.done), failed)
     return grid
+
+
+def _off(queue: QueueView) -> Text:
+    advice = f"Its jobs wait until `sensorium plugin enable {queue.plugin}`."
+    return text((f"{queue.plugin} is off: {queue.off} {advice}", "bold red"))
 
 
 def _devices(devices: list[DeviceView]) -> Table:

@@ -230,6 +230,12 @@ class Jobs(Section):
         min_length=1,
         description="Seconds before each further attempt; the last one counts for all that follow.",
     )
+    suspend_after: int = Field(
+        default=10,
+        ge=0,
+        description="Jobs of one plugin that fail in a row before it is suspended: its jobs wait then, until "
+        "`sensorium plugin enable`. What is wrong with a file does not count. 0: never.",
+    )
 
 
 class Route(Section):

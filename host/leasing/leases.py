@@ -249,15 +249,15 @@ class Leases:
         if self._slots[model].state == "ready":
             self._begin(policy.Unload(model, "its worker ended by itself"))
 
-    def dismiss(self, model: str) -> bool:
+    def dismiss(self, model: str, reason: str = "somebody asked for it") -> bool:
         """Have a model leave memory: now when it is idle, else after its batch. False when it is not resident.
 
         Work that waits for it loads it again.
         """
         slot = self._slots[model]
         if slot.state == "ready":
-            self._begin(policy.Unload(model, "somebody asked for it"))
-        slot.dismissed = slot.state == "busy"
+            self._begin(policy.Unload(model, reason))
+        slot.dismissed = reason if slot.state == "busy" else ""
         return slot.state in ("busy", "unloading")
 
     def relieve(self, model: str) -> str | None:
@@ -378,11 +378,11 @@ class Leases:
         self.costs.used(slot.cost_key, self._need().peak_mb(model) or 0.0)
         if slot.rung <= rung:  # no further step was taken: what needed the last one is done
             slot.rung = slot.first
-        dismissed, slot.dismissed = slot.dismissed, False
+        dismissed, slot.dismissed = slot.dismissed, ""
         if not alive:
             self._gone(model, slot, "its worker ended")
         elif dismissed:
-            self._begin(policy.Unload(model, "somebody asked for it"))
+            self._begin(policy.Unload(model, dismissed))
         elif slot.must_move:
             self._begin(policy.Unload(model, f"it goes on {slot.wanted.words or 'as it was'}"))
         else:

@@ -57,7 +57,7 @@ class Slot:
     withdrawn: frozenset[str] = frozenset()
     rung: int = 0
     job_seconds: float = 0.0
-    dismissed: bool = False
+    dismissed: str = ""
     loading: asyncio.Task[None] | None = None
 
     @classmethod

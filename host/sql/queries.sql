@@ -50,7 +50,7 @@ DELETE FROM arrivals WHERE source = :source AND origin = :origin AND state = 're
 INSERT INTO deliveries (arrival_id, sink)
 SELECT id, :sink FROM arrivals
 WHERE source = :source AND origin = :origin AND revision = :revision AND event_id = :event_id
-  AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.event_id = arrivals.event_id AND jobs.state = 'queued')
+  AND NOT EXISTS (SELECT 1 FROM open_jobs WHERE open_jobs.event_id = arrivals.event_id)
 ON CONFLICT (arrival_id, sink) DO UPDATE SET times = times + 1;
 
 -- name: owe_event
@@ -58,7 +58,7 @@ ON CONFLICT (arrival_id, sink) DO UPDATE SET times = times + 1;
 INSERT INTO deliveries (arrival_id, sink)
 SELECT id, :sink FROM arrivals
 WHERE event_id = :event_id
-  AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.event_id = :event_id AND jobs.state = 'queued')
+  AND NOT EXISTS (SELECT 1 FROM open_jobs WHERE open_jobs.event_id = :event_id)
 ON CONFLICT (arrival_id, sink) DO UPDATE SET times = times + 1;
 
 -- name: delivered
@@ -413,8 +413,8 @@ UPDATE jobs SET gathers = gathers + 1, state = 'queued', attempts = 0, alone = 0
         WITH RECURSIVE down (id) AS (
             SELECT jobs.event_id UNION ALL SELECT e.id FROM down JOIN events e ON e.parent = down.id
         )
-        SELECT 1 FROM down JOIN jobs other ON other.event_id = down.id
-        WHERE other.state = 'queued' AND NOT (other.gathers > 0 AND other.event_id = jobs.event_id)
+        SELECT 1 FROM down JOIN open_jobs other ON other.event_id = down.id
+        WHERE NOT (other.gathers > 0 AND other.event_id = jobs.event_id)
     )
 WHERE gathers > 0 AND event_id IN (SELECT id FROM up);
 
@@ -534,14 +534,14 @@ SELECT count(*) AS passages, (SELECT count(*) FROM passages WHERE passages MATCH
 INSERT OR REPLACE INTO notices (sink, arrival_id)
 SELECT :sink, id FROM arrivals
 WHERE source = :source AND origin = :origin AND revision = :revision AND event_id = :event_id AND seen = :seen
-  AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.event_id = arrivals.event_id AND jobs.state = 'queued');
+  AND NOT EXISTS (SELECT 1 FROM open_jobs WHERE open_jobs.event_id = arrivals.event_id);
 
 -- name: notify_event
 -- The last job of an event is finished: each of its arrivals is told.
 INSERT OR REPLACE INTO notices (sink, arrival_id)
 SELECT :sink, id FROM arrivals
 WHERE event_id = :event_id AND state = 'accepted'
-  AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.event_id = :event_id AND jobs.state = 'queued');
+  AND NOT EXISTS (SELECT 1 FROM open_jobs WHERE open_jobs.event_id = :event_id);
 
 -- name: notice_due
 SELECT n.id, n.attempts, a.source, a.origin, a.event_id FROM notices n JOIN arrivals a ON a.id = n.arrival_id
@@ -573,3 +573,21 @@ DELETE FROM notices WHERE sink NOT IN (SELECT value FROM json_each(:installed));
 
 -- name: is_taken
 SELECT 1 AS taken FROM arrivals WHERE source = :source AND origin = :origin AND revision = :revision LIMIT 1;
+
+-- name: plugin_records
+SELECT plugin, done, failed, in_a_row, seconds, memory_mb, notes, off, why, since FROM plugin_records;
+
+-- name: remember_plugin
+INSERT OR REPLACE INTO plugin_records (plugin, done, failed, in_a_row, seconds, memory_mb, notes, off, why, since)
+VALUES (:plugin, :done, :failed, :in_a_row, :seconds, :memory_mb, :notes, :off, :why, :since);
+
+-- name: events_waiting_for
+SELECT e.* FROM jobs j JOIN events e ON e.id = j.event_id WHERE j.plugin = :plugin AND j.state = 'queued';
+
+-- name: owe_waiting_for
+-- A plugin was switched off: events that waited for it alone are finished, as far as they can be.
+INSERT INTO deliveries (arrival_id, sink)
+SELECT id, :sink FROM arrivals
+WHERE state = 'accepted' AND event_id IN (SELECT event_id FROM jobs WHERE plugin = :plugin AND state = 'queued')
+  AND NOT EXISTS (SELECT 1 FROM open_jobs WHERE open_jobs.event_id = arrivals.event_id)
+ON CONFLICT (arrival_id, sink) DO UPDATE SET times = times + 1;

@@ -179,7 +179,7 @@ def test_a_key_in_the_wrong_section_is_sent_to_the_right_one(problems):
 
 def test_a_key_like_no_other_lists_what_is_known(problems):
     assert problems("[jobs]\nzzz = 1\n") == [
-        "line 2: `zzz` is not a setting of [jobs]; known are `attempts`, `backoff`."
+        "line 2: `zzz` is not a setting of [jobs]; known are `attempts`, `backoff`, `suspend_after`."
     ]
 
 

@@ -77,6 +77,7 @@ class FakeWorker:
         self.behaviour = self.behaviours[launch.plugin]
         self.pid, self.memory_mb, self.killed = 4711, 50.0, False
         self.mark, self.requests, self.at_work, self.left = f"mark {id(self)}", 0, False, []
+        self.resident_mb, self.first_mb, self.outside = 0.0, None, []
 
     async def start(self) -> None:
         self.behaviour.devices.append(self.launch.device.name)

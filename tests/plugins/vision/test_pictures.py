@@ -106,15 +106,15 @@ from pathlib import Path
 from plugins.vision import pictures
 from tests.worker_client import image_event
 from hooks import BadInput
-from hooks.worker import peak_memory_mb
+from hooks.worker import memory_mb
 from PIL import Image
 Image.init()
-before = peak_memory_mb()
+before, _ = memory_mb()
 try:
     with pictures.opened(image_event(Path({str(path)!r})), 80) as image:
         pictures.decoded(image, 64)
 except BadInput as error:
-    print(peak_memory_mb() - before, error, sep=";")
+    print(memory_mb()[0] - before, error, sep=";")
 """
     said = subprocess.run([sys.executable, "-c", child], capture_output=True, text=True, check=True, timeout=120).stdout
     growth, _, reason = said.partition(";")
