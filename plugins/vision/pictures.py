@@ -12,12 +12,12 @@ import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import BinaryIO, cast
+from typing import BinaryIO, Protocol, cast
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
-from hooks import BadInput, Event
+from hooks import BadInput
 
 # Nothing that runs another program (EPS starts Ghostscript), that stands for a format without decoding it, or that has
 # no mark of its own (TGA), so that anything may be taken for it.
@@ -63,8 +63,17 @@ def content_at_fault(media_type: str = "") -> Iterator[None]:
         raise _undecodable(error) from error
 
 
+class File(Protocol):
+    """What is needed of an event to open its picture."""
+
+    @property
+    def media_type(self) -> str: ...
+
+    def open(self) -> BinaryIO: ...
+
+
 @contextmanager
-def opened(event: Event, max_megapixels: float) -> Iterator[ImageFile]:
+def opened(event: File, max_megapixels: float) -> Iterator[ImageFile]:
     """The picture with only its header read; BadInput when it is too large or not a picture."""
     Image.MAX_IMAGE_PIXELS = int(max_megapixels * 500_000)  # Pillow refuses from twice this on, inner pictures too
     with _content(event) as file:
@@ -138,7 +147,7 @@ def middle(image: Image.Image, ratio: int) -> Image.Image:
     return image if (width, height) == image.size else image.crop((left, top, left + width, top + height))
 
 
-def _content(event: Event) -> BinaryIO:
+def _content(event: File) -> BinaryIO:
     try:
         return event.open()
     except FileNotFoundError as error:
