@@ -1,4 +1,4 @@
-"""Every block of code in docs/ and README.md is run, or says why not (the markers are in `tests.docs.blocks`).
+"""Every block of code in docs/ and README.md is run, or says why not (the markers are in `tools.reference.blocks`).
 
 A shell block runs in a folder with a real host; a block of Python is a plugin, which works on real files in a real
 worker, or is executed; TOML goes through the host's own loader; JSON is held against the real output.
@@ -23,17 +23,19 @@ from hooks.testing import EventFactory, run_plugin
 from hooks.testing.references import find, open_plugin
 from host.config import check_plugin_names, check_plugin_settings, load_config
 from host.plugin_manager import find_plugins
-from tests.docs.blocks import ROOT, Block, all_blocks, blocks_of
 from tests.docs.conftest import PagesPlace
 from tests.mosquitto import mosquitto
+from tools.reference.blocks import ROOT, Block, all_blocks, blocks_of
 
 BLOCKS = all_blocks()
+FOLLOWED = {"docs/plugins/tutorial.md": "tests/tools/test_tutorial.py"}  # from its first command to its last
 KINDS = ("image", "audio", "video", "document", "text", "data")
 
 
 def here(*languages: str) -> Any:
     """The blocks in these languages that are run in this file."""
-    chosen = [one for one in BLOCKS if one.language in languages and one.how not in ("not run", "run by")]
+    mine = (one for one in BLOCKS if one.page not in FOLLOWED and one.how not in ("not run", "run by"))
+    chosen = [one for one in mine if one.language in languages]
     return pytest.mark.parametrize("block", chosen, ids=str)
 
 
@@ -46,7 +48,7 @@ def test_every_block_can_be_run_or_says_why_not(block):
         "": ("sh", "python", "toml", "conf", "yaml"), "json": ("json",), "toml": ("toml",), "ends with": ("sh",),
         "background": ("sh",), "file": ("python", "toml"), "not run": (block.language,), "run by": (block.language,),
     }  # fmt: skip
-    advice = "give it a language and a marker, see tests/docs/blocks.py"
+    advice = "give it a language and a marker, see tools/reference/blocks.py"
     assert block.language in markers.get(block.how, ()), f"{block} is {block.language or 'of no language'!r}: {advice}"
     assert block.how != "not run" or len(block.what) > 20, f"{block}: say why it is not run"
 
@@ -54,6 +56,11 @@ def test_every_block_can_be_run_or_says_why_not(block):
 @pytest.mark.parametrize("block", [one for one in BLOCKS if one.how == "run by"], ids=str)
 def test_a_block_that_other_tests_run_is_known_to_them(block):
     assert Path(block.page).name in (ROOT / block.what).read_text(), f"{block.what} does not name {block.page}"
+
+
+@pytest.mark.parametrize("page", FOLLOWED)
+def test_a_page_that_is_followed_as_a_whole_is_known_to_the_tests_that_do_so(page):
+    assert page in (ROOT / FOLLOWED[page]).read_text()
 
 
 def test_the_blocks_of_a_page_are_found_with_their_markers():
@@ -109,8 +116,8 @@ def works(block: Block, folder: Path) -> None:
 @here("toml")
 def test_a_block_of_toml_is_valid(block, tmp_path):
     if block.what == "pyproject":
-        project = tomllib.loads(block.code)["project"]
-        assert not set(project) - {"name", "version", "description", "dependencies", "entry-points", "requires-python"}
+        (module,) = tomllib.loads(block.code)["project"]["entry-points"]["sensorium"].values()
+        assert module.isidentifier()
         return
     (tmp_path / "config.toml").write_text(block.code)
     config = load_config(tmp_path / "config.toml")

@@ -28,7 +28,7 @@ def on_text(events, settings):
         else: yield event.result(Length(characters=len(content.decode(errors="replace"))))
 '''
 # Each deed is one that the check must find by itself.
-SINNER = '''
+SINNER = """
 import itertools, os
 import numpy
 from hooks import *
@@ -58,8 +58,8 @@ def on_text(events):
         if "huge" in event.name: os._exit(7)
         yield event.result(Caption2(text=float("nan")))
         if state: yield event.result(Caption(text="not myself any more"))
-'''
-LEAKER = '''
+"""
+LEAKER = """
 import subprocess, sys
 from hooks import *
 
@@ -79,4 +79,4 @@ def on_text(events):
         kept.append(b"x" * 5_000_000)
         if "huge" in event.name: kept.append(b"x" * 500_000_000)
         yield event.result(Caption(text=event.name[:1]))
-'''
+"""
