@@ -107,7 +107,10 @@ class App(Questions):
         crew = Crew(gauges, Register(None if read_only else data / "workers"), f"data in {data}", leases.limit)
         background = {name for name in registry.usable if config.plugin_use(name).priority == "background"}
         takes, sinks = registry.media_types_of_plugins(), registry.sinks()
-        routes = Routes(config.routes, registry.hooks_of_plugins(), background, takes, sinks, records.is_disabled)
+        reads = registry.reads_of_plugins()
+        routes = Routes(
+            config.routes, registry.hooks_of_plugins(), background, takes, sinks, records.is_disabled, reads
+        )
         arrive = config.sidecars.derived
         families = Families(journal, library, routes, registry.identify, observe, arrive=arrive)
         parts = (journal, library, leases, families, crew)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -40,6 +40,7 @@ from host.log import get_logger
 from host.names import whole
 from host.plugin_manager import Plugin
 from host.queues import Job, JobQueue, Queues, Request
+from host.readings import ON_TEXT
 from host.records import Records
 from host.spares import Wish
 from host.steps import Observe
@@ -142,9 +143,7 @@ class Dispatcher:
         self._tell(plugin)
         return await request.answer
 
-    async def perform(
-        self, plugin: str, task: Task, each: Callable[[str], None] = lambda piece: None
-    ) -> list[Finding]:
+    async def perform(self, plugin: str, task: Task, each: Callable[[str], None] = lambda piece: None) -> list[Finding]:
         """Have a task done, as `ask` does."""
         return await self.ask(plugin, {"op": "perform", "task": task.model_dump(mode="json")}, each)
 
@@ -373,20 +372,17 @@ class Dispatcher:
                 self.progress[plugin, body["event"]] = Progress(body["fraction"], whole(body["text"]))
 
         gathering = [job.event_id for job in jobs if job.gathers]
-        body = {
-            "op": "run",
-            "hook": FINISH if gathering else hook_of(jobs[0].event["kind"]),
-            "events": [event_payload(job.event, self._library) for job in jobs],
-        }
         families = [family_payload(await family_of(one, self._journal, self._library)) for one in gathering]
-        self._observe("worker busy")
-        began = time.monotonic()
-        try:
-            await worker.request(body, limit=worker.launch.spec.time_limit, each=note, blobs=families)
-        finally:
-            self._remember(worker, time.monotonic() - began)
-            for event_id in outcomes:
-                self.progress.pop((plugin, event_id), None)
+        async with self._handed_over(worker.launch, jobs) as (hook, events):
+            body = {"op": "run", "hook": hook, "events": events}
+            self._observe("worker busy")
+            began = time.monotonic()
+            try:
+                await worker.request(body, limit=worker.launch.spec.time_limit, each=note, blobs=families)
+            finally:
+                self._remember(worker, time.monotonic() - began)
+                for event_id in outcomes:
+                    self.progress.pop((plugin, event_id), None)
         return list(outcomes.values())
 
     def _remember(self, worker: Worker, seconds: float) -> None:
@@ -397,6 +393,17 @@ class Dispatcher:
         for place in places:
             self.records.note(plugin, "outside", place)
             log.warning("a plugin wrote outside of its scratch folder", plugin=plugin, place=place)
+
+    @contextlib.asynccontextmanager
+    async def _handed_over(self, launch: Launch, jobs: list[Job]) -> AsyncIterator[tuple[str, list[dict[str, Any]]]]:
+        """The hook to be called, and the events as it gets them; a batch is all of one kind."""
+        readings = self.ledger.readings
+        if readings.is_reading(jobs[0]):
+            async with readings.payloads(jobs, launch.scratch) as events:
+                yield ON_TEXT, events
+        else:
+            hook = FINISH if jobs[0].gathers else hook_of(jobs[0].event["kind"])
+            yield hook, [event_payload(job.event, self._library) for job in jobs]
 
     def _commit_soon(self, plugin: str, outcomes: list[Outcome], more: dict[str, Any]) -> None:
         """Commit beside the next batch, with `more` of where it comes from; what breaks a commit ends the host."""

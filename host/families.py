@@ -66,7 +66,7 @@ class Families:
         self._arrive = arrive
         self._journal = journal
         self._library = library
-        self._routes = routes
+        self.routes = self._routes = routes
         self._identify = identify
         self._observe = observe
         self._gathering = False  # whether anything was ever derived: most hosts ask the journal once, and no further

@@ -22,6 +22,7 @@ from host.journal import SIDECAR, Journal, Row, Statement
 from host.library import Library
 from host.log import get_logger
 from host.queues import Job, Queues
+from host.readings import Readings
 from host.records import Off, Records
 
 BAD_INPUT_HINT = "Send a file that is whole and of a kind that the plugin knows."
@@ -49,6 +50,7 @@ class Ledger:
         self._journal = journal
         self._library = library
         self._families = families
+        self.readings = Readings(journal, library, families.routes)
         self._queues = queues
         self._jobs = jobs
         self._records = records
@@ -81,8 +83,9 @@ class Ledger:
             failed = [outcome for outcome in outcomes if outcome.failure]
             rows = [_failed_row(one.job, error_facts("bad_input", one.failure, BAD_INPUT_HINT)) for one in failed]
             statements = await asyncio.to_thread(result_rows, found, provenance, self._library)
-            await self._finish(jobs, *statements, *children.statements, Statement("fail_job", rows))
-            self.on_queued(children.plugins)
+            readings, readers = self.readings.queued(found)
+            await self._finish(jobs, *statements, *children.statements, *readings, Statement("fail_job", rows))
+            self.on_queued(children.plugins | readers)
 
         written = await self._settled(jobs, write)
         if written and children.files:

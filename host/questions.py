@@ -88,9 +88,7 @@ class Questions:
         self.read_only = read_only
         self.running_pid: int | None = None
         folder = config.paths.data / "scratch" / "cluster-vectors"
-        self._clusters = Clusters(
-            config.clusters, journal, library, registry, dispatcher, folder, config.paths.outbox
-        )
+        self._clusters = Clusters(config.clusters, journal, library, registry, dispatcher, folder, config.paths.outbox)
 
     def _with_workers(self) -> AbstractAsyncContextManager[None]:
         raise NotImplementedError

@@ -21,12 +21,13 @@ class Routes:
         media_types: Mapping[str, tuple[str, ...]] | None = None,
         sinks: Iterable[str] = (),
         is_off: Callable[[str], bool] = lambda plugin: False,
+        reads: Mapping[str, tuple[str, ...]] | None = None,
     ) -> None:
         """`background` names the plugins whose jobs are all background jobs, unless a route says otherwise.
 
         `media_types` are the patterns of plugins that work on no other events of their kinds.
         `sinks` are the plugins that are told of what is finished. `is_off` is asked each time whether a plugin gets
-        anything at all.
+        anything at all. `reads` are the types of results whose text plugins read.
         """
         self._routes = tuple(routes)
         self._hooks = hooks_of_plugin
@@ -34,6 +35,7 @@ class Routes:
         self._media_types = media_types or {}
         self._sinks = tuple(sinks)
         self._is_off = is_off
+        self._reads = reads or {}
 
     def plugins_for(self, kind: str, media_type: str, source: str, origin: str) -> list[str]:
         """The plugins that work on such an event, in the order in which they were found."""
@@ -60,6 +62,27 @@ class Routes:
         """The same, by the event's row."""
         return self.sinks_for(event["kind"], event["media_type"], event["source"], event["origin"])
 
+    def readers_of(self, result: str, kind: str, media_type: str, source: str, origin: str) -> list[str]:
+        """The plugins that read the text of such a result of such an event: those that do not work on it themselves."""
+        about = (kind, media_type, source, origin)
+        return [
+            plugin
+            for plugin in self._hooks
+            if self.only_reads(plugin, kind) and self._reads_type(plugin, result, about) and self._wants(plugin, *about)
+        ]
+
+    def only_reads(self, plugin: str, kind: str) -> bool:
+        """Whether a plugin can work on an event of a kind by the text alone that others found in it."""
+        hooks = self._hooks.get(plugin, frozenset())
+        return hook_of("text") in hooks and hook_of(kind) not in hooks
+
+    def _reads_type(self, plugin: str, result: str, about: tuple[str, str, str, str]) -> bool:
+        """By the plugin's own word, or by the routes that name types of results for it."""
+        telling = [route for route in self._routes if route.results and route.plugin in (plugin, "*")]
+        if not telling:
+            return result in self._reads.get(plugin, ())
+        return any(result in route.results and _matches(route, *about) for route in telling)
+
     def is_background(self, plugin: str, kind: str, media_type: str, source: str, origin: str) -> bool:
         """Whether a plugin's work on such an event waits for all that is not background: the first route that says."""
         for route in self._routes:
@@ -76,7 +99,7 @@ class Routes:
         matching = [route for route in mine if _matches(route, kind, media_type, source, origin)]
         if any(not route.enabled for route in matching):
             return False
-        narrowing = [route for route in mine if route.enabled and not route.priority]
+        narrowing = [route for route in mine if route.enabled and not route.priority and not route.results]
         return any(route in narrowing for route in matching) or not narrowing
 
 

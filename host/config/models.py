@@ -246,6 +246,11 @@ class Route(Section):
     folders: tuple[str, ...] = Field(default=(), description="Patterns of folders inside the inbox, or of whole paths.")
     media_types: tuple[str, ...] = Field(default=(), description='Patterns of media types, as "image/*".')
     kinds: tuple[Annotated[str, Field(pattern=KIND_PATTERN)], ...] = Field(default=(), description="Kinds of events.")
+    results: tuple[str, ...] = Field(
+        default=(),
+        description='Types of results whose text the plugin reads, as "transcript"; instead of those that it reads by '
+        "itself. A route with results narrows nothing.",
+    )
     enabled: bool = Field(default=True, description="false: what matches does not go to the plugin.")
     priority: Literal["normal", "background"] | None = Field(
         default=None,
