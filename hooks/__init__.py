@@ -1,5 +1,6 @@
 """The contract between Sensorium and its plugins: all that a plugin author needs to import."""
 
+from hooks.catalog import KnownModel
 from hooks.errors import BadInput, InvalidPlugin, ModelUnavailable, OutOfMemory, SensoriumError, WireError
 from hooks.events import (
     Audio,
@@ -79,6 +80,7 @@ __all__ = [
     "ImageInfo",
     "InvalidPlugin",
     "Kind",
+    "KnownModel",
     "Label",
     "Labels",
     "ModelSpec",

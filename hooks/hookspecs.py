@@ -11,6 +11,7 @@ from typing import Any
 import pluggy
 from pydantic import BaseModel
 
+from hooks.catalog import KnownModel
 from hooks.events import (
     Audio,
     Data,
@@ -93,6 +94,11 @@ def register_commands(app: Any) -> None:
 @hookspec(firstresult=True)
 def performs(settings: BaseModel) -> Collection[str]:  # type: ignore[empty-body]
     """Host: the names of the tasks that `perform` may be asked for (see `hooks.tasks`)."""
+
+
+@hookspec(firstresult=True)
+def known_models(settings: BaseModel) -> list[KnownModel]:  # type: ignore[empty-body]
+    """Host: the models that the plugin could run, for those who choose one; of its catalog, nothing is loaded."""
 
 
 @hookspec(firstresult=True)

@@ -21,10 +21,10 @@ from typing import Any
 import pluggy
 from pydantic import BaseModel, ValidationError
 
-from hooks import API_VERSION, InvalidPlugin, ModelSpec, SensoriumError, Source, Variant
+from hooks import API_VERSION, InvalidPlugin, KnownModel, ModelSpec, SensoriumError, Source, Variant
 from hooks.api import CURRENT, accepts
 from hooks.events import FINISH, KINDS, TELL, hook_of
-from hooks.worker import NoSettings, plugin_manager, register, resolve
+from hooks.worker import NoSettings, plugin_manager, register, resolve, settings_of
 from host.config.models import OTHER_SOURCES, PluginUse, use_of
 from host.errors import ConfigError
 from host.identify import Identity, identify
@@ -61,6 +61,7 @@ class Plugin:
     tasks: frozenset[str] = frozenset()
     kinds: tuple[str, ...] = ()
     media_types: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
     sources: tuple[Source, ...] = ()
 
     def settings_for(self, variant: Variant | None) -> dict[str, Any]:
@@ -103,6 +104,10 @@ class PluginRegistry:
         """Event hooks of each usable plugin, for the routes."""
         return {name: plugin.event_hooks for name, plugin in self.usable.items() if plugin.event_hooks}
 
+    def reads_of_plugins(self) -> dict[str, tuple[str, ...]]:
+        """Types of results whose text a plugin reads, unless a route says otherwise."""
+        return {name: plugin.reads for name, plugin in self.usable.items() if plugin.reads}
+
     def media_types_of_plugins(self) -> dict[str, tuple[str, ...]]:
         """The patterns of those that take some media types alone, for the routes."""
         return {name: plugin.media_types for name, plugin in self.usable.items() if plugin.media_types}
@@ -118,6 +123,10 @@ class PluginRegistry:
                 if found is not None:
                     return found
         return known
+
+    def known_models(self) -> dict[str, list[KnownModel]]:
+        """The models that plugins could run, by plugin; one that fails to say knows none."""
+        return {name: _known_models(plugin) for name, plugin in self.usable.items() if "known_models" in plugin.hooks}
 
     def embedders(self) -> list[Plugin]:
         """The plugins that can turn a search text into a vector."""
@@ -135,6 +144,15 @@ class PluginRegistry:
     def performer(self, task: str) -> Plugin | None:
         """The plugin that performs a task; the first by name of several."""
         return next((plugin for plugin in self.usable.values() if task in plugin.tasks), None)
+
+
+def _known_models(plugin: Plugin) -> list[KnownModel]:
+    try:
+        settings = settings_of(plugin.manager, plugin.settings)
+        return [one for one in plugin.manager.hook.known_models(settings=settings) if isinstance(one, KnownModel)]
+    except Exception as error:  # noqa: BLE001 - the plugin boundary
+        log.warning("plugin failed to say which models it knows", plugin=plugin.name, error=repr(error))
+        return []
 
 
 def _identity(plugin: Plugin, head: bytes, name: str, kinds: tuple[str, ...]) -> Identity | None:
@@ -290,6 +308,7 @@ def _describe(
         sources=sources,
         kinds=tuple(hook.removeprefix("on_") for hook in (cls.hook for cls in classes)),
         media_types=tuple(getattr(plugin, "media_types", ())),
+        reads=tuple(getattr(plugin, "reads", ())),
         manager=manager,
         tasks=frozenset(manager.hook.performs(settings=settings) if "performs" in hooks else ()),
     )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import typer
+
+from host.cli.choosing import choices
 from host.cli.options import AsJson, ConfigFile, DataDir, configuration
 from host.cli.output import show, show_json, state, table, text
 from host.cli.service import ask
@@ -33,8 +36,20 @@ def plugins(config: ConfigFile = None, data: DataDir = None, as_json: AsJson = F
             show(text((f"{plugin.name}: it {note}", "yellow")))
 
 
-def models(config: ConfigFile = None, data: DataDir = None, as_json: AsJson = False) -> None:
-    """All models of the plugins in use: memory, load time, state."""
+def models(
+    content: Annotated[
+        str | None, typer.Option("--for", metavar="CONTENT", help="Choose a model for code, maths, general …")
+    ] = None,
+    wish: Annotated[str | None, typer.Option("--wish", help="speed, balanced or quality.")] = None,
+    fit: Annotated[str | None, typer.Option("--fit", metavar="SIZE", help="Memory of the device, as 16gb.")] = None,
+    config: ConfigFile = None,
+    data: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """All models of the plugins in use: memory, load time, state; or which of those that plugins know to choose."""
+    if content or wish or fit:
+        choices(configuration(config, data), content, wish, fit, as_json=as_json)
+        return
     found = ask(configuration(config, data), lambda service: service.models())
     if as_json:
         show_json(found)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from hooks import KnownModel
 from plugins import hub
 
 OVERHEAD_MB = 350  # of the process, beside weights and cache
@@ -56,6 +57,18 @@ class Entry(BaseModel):
         """A first guess of the whole process with this context, in MB of 2^20 bytes."""
         weights = self.quantizations[quantization].size_mb * 1e6 / 2**20
         return round(1.02 * weights + self.cache_mb * min(context, self.context) / 1000 + OVERHEAD_MB)
+
+    def known(self, key: str, context: int) -> list[KnownModel]:
+        """What people choose from, one for each quantization; `key` is the setting that names the model."""
+        facts = self.model_dump(include={"name", "about", "parameters", "active", "context", "licence", "good_for"})
+        kept = [
+            KnownModel(
+                **facts, quantization=name, memory_mb=self.memory_mb(name, context), size_mb=weights.size_mb,
+                settings={key: self.name, **({} if name == self.default else {"quantization": name})},
+            )
+            for name, weights in self.quantizations.items()
+        ]  # fmt: skip
+        return kept or [KnownModel(**facts, settings={key: self.name, "backend": REMOTE})]
 
     def local_path(self, quantization: str, here: Path) -> Path | None:
         """The file, if it is on this machine."""

@@ -15,6 +15,7 @@ from hooks import (
     Data,
     Device,
     Failure,
+    KnownModel,
     ModelSpec,
     ModelUnavailable,
     Result,
@@ -24,7 +25,7 @@ from hooks import (
     Variant,
     hookimpl,
 )
-from plugins.llm.settings import HERE, LlmSettings
+from plugins.llm.settings import HERE, LlmSettings, catalog
 
 if TYPE_CHECKING:
     from plugins.llm.reading import Reader
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 optional = True  # the bundled model shows that it works; a useful one has to be named
 reads = ("transcript", "document")  # types of results whose text it takes
 SMALLEST_CONTEXT = 1024
+STATED_CONTEXT = 4096  # for which the memory of known models is told
 LOAD_LIMIT, FETCH_LIMIT = 900, 7200
 
 
@@ -68,6 +70,11 @@ def _smaller(settings: LlmSettings) -> Iterator[Variant]:
     if half >= SMALLEST_CONTEXT:
         yield Variant(name=f"context {half}", memory_mb=entry.memory_mb(weights, half), settings={"context": half})
     yield Variant(name="on the CPU", memory_mb=entry.memory_mb(weights, settings.context), device="cpu")
+
+
+@hookimpl
+def known_models() -> list[KnownModel]:
+    return [known for entry in catalog().values() if entry.good_for for known in entry.known("model", STATED_CONTEXT)]
 
 
 @hookimpl
