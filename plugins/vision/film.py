@@ -85,8 +85,9 @@ def probe(event: Event, settings: VideoSettings) -> Film:
         except (FFmpegError, ValueError, OSError) as error:
             if not isinstance(error, FFmpegError | ValueError) and error.errno not in ERRORS_OF_OFFSETS:
                 raise
+            said = readable(getattr(error, "strerror", None) or str(error))  # without the path, which is the host's
             raise BadInput(
-                f"No format of films that can be opened was recognised ({readable(str(error))}).",
+                f"No format of films that can be opened was recognised ({said}).",
                 "If a player plays it, save it as MP4 or MKV; otherwise the file is damaged or cut off.",
             ) from error
         with container:

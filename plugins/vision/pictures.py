@@ -97,7 +97,10 @@ def decoded(image: ImageFile, shorter: int) -> Image.Image:
 
 
 def orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 (upright) to 8; 1 where it is missing or makes no sense."""
+    """The EXIF orientation, 1 (upright) to 8; 1 where it is missing or makes no sense. BadInput for a damaged PNG."""
+    if image.format == "PNG":  # its EXIF may follow the pixels: Pillow loads them for it, and only the first time fails
+        with content_at_fault():
+            image.load()
     with suppress(OSError, *CONTENT_ERRORS):
         value = image.getexif().get(ExifTags.Base.Orientation)
         return value if value in UPRIGHT else 1

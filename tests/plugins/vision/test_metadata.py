@@ -15,6 +15,7 @@ from PIL.TiffImagePlugin import IFDRational
 from pydantic import ValidationError
 
 from hooks import Failure, ImageInfo, Thumbnail
+from hooks.testing import samples
 from plugins.vision import exif, metadata
 from plugins.vision.metadata import MetadataSettings
 from tests.worker_client import WorkerClient, image_event
@@ -213,6 +214,14 @@ def test_a_broken_picture_spoils_none_of_its_batch(tmp_path):
     assert [type(finding) for finding in findings].count(Failure) == 1
     assert [finding.event_id for finding in findings] == ["good.png"] * 2 + ["broken.png"] + ["good.png"] * 2
     assert "cannot be decoded" in findings[2].reason
+
+
+def test_a_png_whose_pixels_are_noise_is_refused_and_not_described_by_what_is_left_of_it(tmp_path):
+    path = tmp_path / "noise.png"
+    path.write_bytes(samples.broken("image"))
+    (verdict,) = metadata.on_image([image_event(path)], MetadataSettings())
+    assert isinstance(verdict, Failure)
+    assert "cannot be decoded" in verdict.reason
 
 
 def test_an_unknown_setting_is_refused():
