@@ -65,6 +65,7 @@ class Opened:
     spec: ModelSpec
     hooks: frozenset[str]
     kinds: tuple[str, ...]
+    media_types: tuple[str, ...]
 
     @property
     def event_hooks(self) -> frozenset[str]:
@@ -112,7 +113,10 @@ def open_plugin(reference: Reference, settings: Mapping[str, Any] | None = None)
     if spec is not None and not isinstance(spec, ModelSpec):
         raise InvalidPlugin(f"model_spec returned {type(spec).__name__}, not a ModelSpec.")
     kinds = tuple(cls.hook.removeprefix("on_") for cls in classes)
-    return Opened(reference, manager, checked, spec or ModelSpec(name=reference.name, **LIGHT), hooks, kinds)
+    media_types = tuple(getattr(plugin, "media_types", ()))
+    return Opened(
+        reference, manager, checked, spec or ModelSpec(name=reference.name, **LIGHT), hooks, kinds, media_types
+    )
 
 
 def _name_of(module: str) -> str:
