@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from hooks import Artifact, BadInput, Context, Grouping, ModelSpec, ModelUnavailable, Task, hookimpl
 
+api = ">=1,<2"
+
 
 class ClustersSettings(BaseModel):
     """How vectors are grouped, and what is drawn of a group."""

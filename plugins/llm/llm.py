@@ -30,6 +30,7 @@ from plugins.llm.settings import HERE, LlmSettings, catalog
 if TYPE_CHECKING:
     from plugins.llm.reading import Reader
 
+api = ">=1,<2"
 optional = True  # the bundled model shows that it works; a useful one has to be named
 reads = ("transcript", "document")  # types of results whose text it takes
 SMALLEST_CONTEXT = 1024

@@ -30,6 +30,7 @@ from hooks import (
 )
 
 # Nobody starts a worker for pictures that have one page and no shapes.
+api = ">=1,<2"
 media_types = ("application/*", "image/tiff", "image/svg+xml")
 
 

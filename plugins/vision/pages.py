@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from hooks import DocumentText, Event, Finished, ModelSpec, PageText, Result, hookimpl
 
+api = ">=1,<2"
+
 LARGEST_TEXT = 64 * 1024 * 1024
 
 

@@ -11,6 +11,8 @@ from pydantic import ValidationError
 
 from hooks import BadInput, hookimpl
 
+api = ">=1,<2"
+
 MAX_MEGAPIXELS = 200
 EXAMPLE = "As: --enhance lab --enhance contrast:dark=1.6"
 
