@@ -35,7 +35,7 @@ class Limits(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """An encoded picture; `scale` is its size over that of the picture it was made of."""
+    """An encoded picture; `scale` is the size of what it shows over that in the picture it was made of."""
 
     content: bytes
     media_type: str
@@ -59,8 +59,9 @@ def prepared(picture: Image.Image, limits: Limits, steps: Steps = ()) -> Prepare
     small = enhance.enhanced(picture if size == picture.size else picture.resize(size, Image.Resampling.LANCZOS), steps)
     if limits.square:
         small = ImageOps.pad(small, (max(size), max(size)), color=PADDING)
-    content, small = _within(small, limits)
-    return Prepared(content, f"image/{limits.format}", *small.size, scale=small.width / max(picture.size))
+    content, last = _within(small, limits)
+    scale *= max(last.size) / max(small.size)
+    return Prepared(content, f"image/{limits.format}", *last.size, scale)
 
 
 def opened(picture: Prepared) -> Image.Image:

@@ -37,8 +37,8 @@ def pixels(picture: Image.Image) -> np.ndarray:
 def test_a_picture_keeps_its_shape_and_is_never_enlarged(width, height, longest):
     made = prepare.prepared(Image.new("RGB", (width, height)), Limits(longest_side=longest))
     assert max(made.width, made.height) == min(longest, max(width, height))
-    assert abs(made.width / made.height / (width / height) - 1) < 2 / min(made.width, made.height)
-    assert made.scale == pytest.approx(made.width / max(width, height) if width >= height else made.width / height)
+    assert abs(made.width - made.scale * width) <= 1
+    assert abs(made.height - made.scale * height) <= 1
 
 
 def test_a_picture_that_must_be_square_is_padded_and_not_stretched():
@@ -123,6 +123,11 @@ def test_exposure_lifts_what_is_dark_and_dims_what_is_bright():
     assert made[50, 20, 0] > 40
     assert made[50, 180, 0] < 225
     assert made[50, 20, 0] < made[50, 180, 0]
+
+
+def test_exposure_keeps_the_order_of_greys():
+    made = pixels(Exposure(strength=1).apply(ramp(0, 255, (256, 2))))[0, :, 0]
+    assert (np.diff(made) >= 0).all()
 
 
 def test_large_pictures_are_worked_on_in_strips_that_do_not_show():
