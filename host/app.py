@@ -19,6 +19,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ from host.dispatcher import Dispatcher
 from host.errors import ConfigError, HostError, JournalError
 from host.families import Families
 from host.intake import Accepted, Intake, Refused, Unsettled
+from host.isolation import Isolated
 from host.journal import Journal, open_journal
 from host.leasing.devices import find_gauges
 from host.leasing.history import History
@@ -493,9 +495,11 @@ async def open_app(
         async with open_journal(data / "journal.db", read_only=read_only) as journal:
             records = Records(config.jobs.suspend_after)
             await records.recall(journal)
-            registry = find_plugins(
-                config.plugins, lambda name, cls: check_plugin_settings(config, name, cls), records.disabled
-            )
+            isolated = Isolated(data / "plugins")
+            if isolated.homes() and not read_only:
+                isolated.link_contract()
+            check = partial(check_plugin_settings, config)
+            registry = find_plugins(config.plugins, check, records.disabled, isolated)
             check_source_names(config, registry)
             writer = asyncio.create_task(journal.run_writer(), name="journal")
             library = Library(data / "library")

@@ -244,7 +244,8 @@ class Dispatcher:
     def launch(self, model: str, device: Device, spec: ModelSpec) -> Launch:
         """How a plugin's process is started."""
         plugin = self._plugins[model]
-        return Launch(model, plugin.module, spec, device, plugin.settings_for(spec.variant), self._scratch / model)
+        settings, scratch = plugin.settings_for(spec.variant), self._scratch / model
+        return Launch(model, plugin.module, spec, device, settings, scratch, plugin.is_isolated)
 
     async def load(self, model: str, device: Device, spec: ModelSpec) -> None:
         plugin = self._plugins[model]

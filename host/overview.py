@@ -128,6 +128,7 @@ def _usable(plugin: Plugin) -> PluginView:
         hooks=sorted(plugin.hooks),
         enabled=True,
         model=plugin.spec.name if plugin.has_model else None,
+        isolated=plugin.is_isolated,
     )
 
 
@@ -141,6 +142,7 @@ def _unusable(one: Unusable) -> PluginView:
         enabled=not one.disabled,
         model=None,
         problem=one.problem,
+        isolated=one.is_isolated,
     )
 
 

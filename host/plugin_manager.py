@@ -14,7 +14,8 @@ import re
 import signal
 import threading
 from collections.abc import Callable, Collection, Container, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib import metadata
 from typing import Any
 
@@ -23,14 +24,15 @@ from pydantic import BaseModel, ValidationError
 
 from hooks import API_VERSION, InvalidPlugin, KnownModel, ModelSpec, SensoriumError, Source, Variant
 from hooks.api import CURRENT, accepts
+from hooks.describe import GROUP
 from hooks.events import FINISH, KINDS, TELL, hook_of
 from hooks.worker import NoSettings, plugin_manager, register, resolve, settings_of
 from host.config.models import OTHER_SOURCES, PluginUse, use_of
 from host.errors import ConfigError
 from host.identify import Identity, identify
+from host.isolation import Home, Isolated, stand_in
 from host.log import get_logger
 
-GROUP = "sensorium"
 EVENT_HOOKS = frozenset((*map(hook_of, KINDS), FINISH))
 NAME_OF_SOURCES = re.compile(r"[A-Za-z0-9_-]{1,64}")  # folders of the outbox are called by it
 SPOKEN = ".".join(map(str, CURRENT))
@@ -58,6 +60,7 @@ class Plugin:
     has_model: bool
     manager: pluggy.PluginManager = field(repr=False, compare=False)
     warm_spare: bool = False
+    is_isolated: bool = False
     tasks: frozenset[str] = frozenset()
     kinds: tuple[str, ...] = ()
     media_types: tuple[str, ...] = ()
@@ -89,6 +92,7 @@ class Unusable:
     problem: str
     disabled: bool = False
     api: str = str(API_VERSION)
+    is_isolated: bool = False
 
 
 class PluginRegistry:
@@ -170,26 +174,41 @@ def _identity(plugin: Plugin, head: bytes, name: str, kinds: tuple[str, ...]) ->
     return None
 
 
-def entry_points() -> list[metadata.EntryPoint]:
-    """Every plugin that is installed, by name."""
-    return sorted(metadata.entry_points(group=GROUP), key=lambda point: (point.name, _distribution(point)))
+def entry_points(isolated: Isolated | None = None) -> list[metadata.EntryPoint]:
+    """Every plugin that is installed, by name; those with an environment of their own among them."""
+    found = [*metadata.entry_points(group=GROUP), *(isolated.entry_points() if isolated else ())]
+    return sorted(found, key=lambda point: (point.name, _distribution(point)))
+
+
+def opened(point: metadata.EntryPoint, table: dict[str, Any], isolated: Isolated | None = None) -> Any:
+    """The module or object that a plugin is, or what stands in for it. Raises whatever it raises."""
+    home = isolated.home_of(point) if isolated else None
+    own = {key: value for key, value in table.items() if key not in PluginUse.model_fields}
+    return resolve(point.value) if home is None else stand_in(home.describe(point.name, own))
 
 
 def find_plugins(
-    configured: dict[str, dict[str, Any]], check_settings: CheckSettings, disabled: Container[str] = ()
+    configured: dict[str, dict[str, Any]],
+    check_settings: CheckSettings,
+    disabled: Container[str] = (),
+    isolated: Isolated | None = None,
 ) -> PluginRegistry:
     """Import what is installed. Raises ConfigError for settings that do not fit the plugin's own class.
 
-    `disabled` are plugins that somebody switched off.
+    `disabled` are plugins that somebody switched off, `isolated` those with an environment of their own.
     """
     usable: dict[str, Plugin] = {}
     unusable: list[Unusable] = []
     found: Plugin | Unusable
-    for point in entry_points():
+    for point in entry_points(isolated):
+        open_it = partial(opened, point, configured.get(point.name, {}), isolated)
         if point.name in disabled:
             found = _unusable(point, f"{DISABLED}: `sensorium plugin enable {point.name}`", disabled=True)
         else:
-            found = _open(point, configured.get(point.name), check_settings)
+            found = _open(point, configured.get(point.name), check_settings, open_it)
+            home = isolated.home_of(point) if isolated else None
+            if home is not None:
+                found = _in_its_environment(found, home)
         if point.name in usable and isinstance(found, Plugin):
             other = usable[point.name].distribution
             found = _unusable(point, f"{other} has a plugin of that name, which is used. Uninstall one of them.")
@@ -202,14 +221,25 @@ def find_plugins(
     return PluginRegistry(usable.values(), unusable)
 
 
-def _open(point: metadata.EntryPoint, table: dict[str, Any] | None, check_settings: CheckSettings) -> Plugin | Unusable:
+def _in_its_environment(found: Plugin | Unusable, home: Home) -> Plugin | Unusable:
+    if isinstance(found, Unusable):
+        return replace(found, is_isolated=True)
+    return replace(found, is_isolated=True, spec=found.spec.model_copy(update={"python": home.python}))
+
+
+def _open(
+    point: metadata.EntryPoint,
+    table: dict[str, Any] | None,
+    check_settings: CheckSettings,
+    open_it: Callable[[], Any],
+) -> Plugin | Unusable:
     use = use_of(table or {})
     if not use.enabled:
         return _unusable(point, "switched off in the configuration", disabled=True)
     try:
         # What a plugin prints must not break `--json`.
         with contextlib.redirect_stdout(_Nowhere()), _limited(OPEN_LIMIT):
-            return _describe(point, use, check_settings, is_configured=table is not None)
+            return _describe(point, open_it(), use, check_settings, is_configured=table is not None)
     except ConfigError:
         raise
     except SensoriumError as error:
@@ -261,9 +291,8 @@ def _distribution(point: metadata.EntryPoint) -> str:
 
 
 def _describe(
-    point: metadata.EntryPoint, use: PluginUse, check_settings: CheckSettings, *, is_configured: bool
+    point: metadata.EntryPoint, plugin: Any, use: PluginUse, check_settings: CheckSettings, *, is_configured: bool
 ) -> Plugin | Unusable:
-    plugin = resolve(point.value)
     api = getattr(plugin, "api", API_VERSION)
     if not accepts(api):
         problem = f"it is made for hook API {api}; this host speaks {SPOKEN}. Install a version that fits."

@@ -335,7 +335,8 @@ class RecordView(View):
 class PluginView(View):
     """A plugin found on this machine; `problem` says why it is not used.
 
-    `off`: "disabled" by somebody, "suspended" by the host; `problem` says why then, and what brings it back.
+    `isolated`: it has an environment of its own. `off`: "disabled" by somebody, "suspended" by the host; `problem` says
+    why then, and what brings it back.
     """
 
     name: str
@@ -347,6 +348,7 @@ class PluginView(View):
     model: str | None
     problem: str = ""
     off: Literal["", "disabled", "suspended"] = ""
+    isolated: bool = False
     record: RecordView | None = None
 
 

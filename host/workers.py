@@ -73,6 +73,7 @@ class Launch:
     device: Device
     settings: dict[str, Any]
     scratch: Path
+    is_isolated: bool = False
 
 
 class Worker:
@@ -129,6 +130,7 @@ class Worker:
         descriptors = {"socket": connection, "inbound": self._to_worker.fd, "outbound": self._from_worker.fd}
         return await asyncio.create_subprocess_exec(
             str(self.launch.spec.python or sys.executable),
+            *(["-I", "-u"] if self.launch.is_isolated else []),  # nothing of ours is on its path
             "-m",
             "hooks.worker",
             *(f"--{name}={number}" for name, number in descriptors.items()),

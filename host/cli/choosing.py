@@ -40,7 +40,7 @@ def choices(config: Config, content: str | None, wish: str | None, fit: str | No
 def _names(config: Config) -> set[str]:
     from importlib.metadata import entry_points
 
-    from host.plugin_manager import GROUP
+    from hooks.describe import GROUP
 
     return {point.name for point in entry_points(group=GROUP)} | set(config.plugins)
 

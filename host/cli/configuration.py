@@ -54,6 +54,7 @@ def show_config(config: ConfigFile = None, data: DataDir = None, as_json: AsJson
 
 def inspect_plugins(config: Config) -> tuple[PluginRegistry, list[Problem]]:
     """The installed plugins, and what is wrong with their settings."""
+    from host.isolation import Isolated
     from host.plugin_manager import find_plugins  # imports every plugin
 
     problems: list[Problem] = []
@@ -65,7 +66,7 @@ def inspect_plugins(config: Config) -> tuple[PluginRegistry, list[Problem]]:
             problems.extend(error.problems)
             return settings_class.model_construct()
 
-    registry = find_plugins(config.plugins, collect)
+    registry = find_plugins(config.plugins, collect, isolated=Isolated(config.paths.data / "plugins"))
     try:
         check_plugin_names(config, [*registry.usable, *(one.name for one in registry.unusable)], registry.kinds)
     except InvalidConfig as error:

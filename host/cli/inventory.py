@@ -28,7 +28,7 @@ def plugins(config: ConfigFile = None, data: DataDir = None, as_json: AsJson = F
     for plugin in found:
         kinds = ", ".join(hook.removeprefix("on_") for hook in plugin.hooks if hook.startswith("on_"))
         name, version = text((plugin.name, "bold")), text(plugin.version)
-        about = (name, version, text(plugin.distribution), text(kinds), text(plugin.model or ""))
+        about = (name, version, _origin(plugin), text(kinds), text(plugin.model or ""))
         grid.add_row(*about, *_record(plugin.record), _use(plugin))
     show(grid)
     for plugin in found:
@@ -67,6 +67,10 @@ def models(
     for model in found:
         if model.problem:
             show(text((f"{model.plugin}: {model.problem}", "red")))
+
+
+def _origin(plugin: PluginView) -> Text:
+    return text(plugin.distribution, *([(" (isolated)", "dim")] if plugin.isolated else []))
 
 
 def _record(record: RecordView | None) -> tuple[Text, ...]:

@@ -18,6 +18,7 @@ from host.config import InvalidConfig
 from host.config.models import PluginUse
 from host.config.problems import nearest
 from host.errors import HostError, NotFound
+from host.isolation import Isolated
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -47,12 +48,15 @@ def show_plugin(
     as_json: AsJson = False,
 ) -> None:
     """What a plugin works on, its model, and its settings with types, defaults and what they are for."""
+    from host.plugin_manager import opened
+
     chosen = configuration(config)
     registry, problems = inspect_plugins(chosen)
-    point = entry_point(name)
+    isolated = Isolated(chosen.paths.data / "plugins")
+    point = entry_point(name, isolated)
     every: list[Plugin | Unusable] = [*registry.usable.values(), *registry.unusable]
     found = next(one for one in every if one.name == name)
-    settings = settings_class(point)
+    settings = settings_class(point, isolated, chosen.plugins.get(name, {}))
     if schema:
         show_json(plugin_schema(name, settings))
         return
@@ -62,30 +66,31 @@ def show_plugin(
     if as_json:
         show_json(_as_dict(found, point, rows, stated))
     else:
-        _show(found, point, settings, rows, stated)
+        module = opened(point, chosen.plugins.get(name, {}), isolated)
+        _show(found, point, module, settings, rows, stated)
     wrong = [problem for problem in problems if problem.key == name or problem.key.startswith(f"plugins.{name}")]
     if wrong:
         raise InvalidConfig(chosen.path, wrong)
 
 
-def entry_point(name: str) -> EntryPoint:
+def entry_point(name: str, isolated: Isolated | None = None) -> EntryPoint:
     """The installed plugin of this name. Raises NotFound with the nearest name that there is."""
     from host.plugin_manager import entry_points
 
-    points = {point.name: point for point in reversed(entry_points())}
+    points = {point.name: point for point in reversed(entry_points(isolated))}
     if name not in points:
         raise NotFound(f"No plugin is called {name}.", f"{nearest(name, sorted(points)).capitalize()}")
     return points[name]
 
 
-def settings_class(point: EntryPoint) -> type[BaseModel]:
+def settings_class(point: EntryPoint, isolated: Isolated | None, table: dict[str, Any]) -> type[BaseModel]:
     """The plugin's settings class, also of one that is off or cannot be used. Raises HostError."""
-    from hooks.worker import plugin_manager, register, resolve
-    from host.plugin_manager import settings_class_of
+    from hooks.worker import plugin_manager, register
+    from host.plugin_manager import opened, settings_class_of
 
     manager = plugin_manager()
     try:
-        register(manager, resolve(point.value), point.name)
+        register(manager, opened(point, table, isolated), point.name)
         return settings_class_of(manager, point.name)
     except (Exception, SystemExit) as error:  # the plugin boundary
         raise HostError(
@@ -127,11 +132,12 @@ def _model(plugin: Plugin | Unusable) -> dict[str, Any] | None:
 def _show(
     plugin: Plugin | Unusable,
     point: EntryPoint,
+    module: Any,
     settings: type[BaseModel],
     rows: list[Setting],
     stated: dict[str, Any],
 ) -> None:
-    show(pairs(_facts(plugin, point)))
+    show(pairs(_facts(plugin, point, module)))
     show("")
     if rows:
         show_whole(text((f"[plugins.{plugin.name}]", "bold"), f"  {(settings.__doc__ or '').strip().splitlines()[0]}"))
@@ -142,11 +148,9 @@ def _show(
     show(text("Keys of the host that any plugin's table may have: ", ", ".join(PluginUse.model_fields), "."))
 
 
-def _facts(plugin: Plugin | Unusable, point: EntryPoint) -> Iterator[tuple[str, Any]]:
-    from hooks.worker import resolve
+def _facts(plugin: Plugin | Unusable, point: EntryPoint, module: Any) -> Iterator[tuple[str, Any]]:
     from host.plugin_manager import SPOKEN
 
-    module = resolve(point.value)
     yield "Plugin", text((plugin.name, "bold"), f" {plugin.version}, from {plugin.distribution} ({point.value})")
     if words := (getattr(module, "__doc__", None) or "").strip():
         yield "", words.splitlines()[0]
