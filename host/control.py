@@ -7,6 +7,8 @@ One connection carries one request, in the frames of `hooks.wire`, with JSON bod
     ← {"op": "error", "message": …, "hint": …, "exit_code": 5}
     → {"op": "watch_status"}
     ← {"op": "answer", "value": …}        again and again, until the client goes
+    → {"op": "ask", "question": "…", "about": []}
+    ← {"op": "answer", "value": …}        pieces of the answer, then the whole
 
 A client that goes away ends its call; one that sends rubbish, or nothing, loses its connection and nothing else.
 """
@@ -33,7 +35,7 @@ from hooks.wire import HEADER, Message, decode, encode, frame_sizes
 from host import errors
 from host.errors import HostError, UsageError
 from host.log import get_logger
-from host.views import SERVICE_METHODS, Service, Status
+from host.views import SERVICE_METHODS, AnswerPart, Service, Status
 
 SOCKET_NAME = "control.sock"
 ADDRESS_LIMIT = 103  # bytes of a socket's path that every system takes
@@ -42,6 +44,7 @@ REQUEST_SECONDS = 10.0
 ANSWER_SECONDS = 30.0
 CLIENTS = 64
 GONE = object()
+QUESTION: TypeAdapter[tuple[str, list[str]]] = TypeAdapter(tuple[str, list[str]])
 ERRORS = {
     kind.exit_code: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, HostError)
 }
@@ -101,10 +104,19 @@ class ControlServer:
             if request.op == "watch_status":
                 async for status in watch_status(self._service, every=self._every):
                     await _send(writer, {"op": "answer", "value": status.model_dump(mode="json")})
+            elif request.op == "ask":
+                question, about = QUESTION.validate_python((request.body.get("question"), request.body.get("about")))
+                async with contextlib.aclosing(self._service.ask(question, about)) as parts:
+                    async for part in parts:
+                        await _send(writer, {"op": "answer", "value": part.model_dump(mode="json")})
             else:
                 await _send(writer, {"op": "answer", "value": await _called(self._service, request.body)})
         except SensoriumError as error:
             await _send(writer, _error_body(error))
+        except ValidationError as error:
+            await _send(
+                writer, _error_body(UsageError(f"The running host does not take this: {error}.", "Restart it."))
+            )
 
 
 class ControlClient:
@@ -123,6 +135,16 @@ class ControlClient:
         async with self._asked({"op": "watch_status"}) as reader:
             while (value := await _next_value(reader)) is not GONE:
                 yield _understood(TypeAdapter(Status), value)
+
+    async def ask(self, question: str, about: list[str]) -> AsyncIterator[AnswerPart]:
+        """The answer to a question, as it is written."""
+        part = AnswerPart()
+        async with self._asked({"op": "ask", "question": question, "about": about}) as reader:
+            while (value := await _next_value(reader)) is not GONE:
+                part = _understood(TypeAdapter(AnswerPart), value)
+                yield part
+        if part.answer is None:
+            raise HostError("The running host ended before it answered.", "Look into logs/host.log of its data folder.")
 
     async def _call(self, method: _Method, *args: Any, **kwargs: Any) -> Any:
         arguments = method.signature.bind(self, *args, **kwargs).arguments

@@ -29,17 +29,29 @@ class Hits:
 
     async def with_words(self, text: str, kind: str | None, limit: int) -> list[Find]:
         """Where all words of a text are said, best first, one find a moment; of files of one kind, if that is given."""
-        expression = match_expression(text)
+        return await self.matching(match_expression(text), limit, kind=kind)
+
+    async def matching(
+        self, expression: str | None, limit: int, *, kind: str | None = None, within: Sequence[str] | None = None
+    ) -> list[Find]:
+        """What an expression of the full-text search finds; in files of one kind, or in some events, if so wished."""
         if expression is None:
             return []
+        events = None if within is None else json.dumps(list(within))
 
         async def find(count: int) -> Finds:
-            rows = await self._journal.rows("find_passages", match=expression, kind=kind, limit=count)
+            rows = await self._journal.rows("find_passages", match=expression, kind=kind, events=events, limit=count)
             above = await self._above(row["event_id"] for row in rows)
             finds = [_find_of_passage(row, above) for row in rows if _is_whole(row["event_id"], above)]
             return finds, len(rows) < count
 
         return await _enough(find, limit)
+
+    async def beginning(self, within: Sequence[str], limit: int) -> list[Find]:
+        """The first passages of some events."""
+        rows = await self._journal.rows("first_passages", events=json.dumps(list(within)), limit=limit)
+        above = await self._above(row["event_id"] for row in rows)
+        return [_find_of_passage(row, above) for row in rows if _is_whole(row["event_id"], above)]
 
     async def near(self, space: str, vector: bytes, kind: str | None, limit: int) -> list[Find]:
         """What is nearest to a vector, best first, one find a moment; of files of one kind, if that is given."""

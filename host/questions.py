@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from hooks import Kind
 from host import lease_views
+from host.asking import Asking
 from host.clustering import Clusters
 from host.config import Config
 from host.dispatcher import Dispatcher
@@ -37,6 +38,8 @@ from host.search.words import plain
 from host.sinks.plugin import sink_views
 from host.sources.folder import FolderSource
 from host.views import (
+    AnswerPart,
+    AnswerView,
     ClusterRun,
     ClusterView,
     EventView,
@@ -53,6 +56,7 @@ from host.views import (
 )
 
 RECENT = 5
+SHOWN_PICTURES = 3  # that a question is answered from, at most
 SHOWING_NOTHING: frozenset[Kind] = frozenset({"audio", "text", "data"})
 
 
@@ -87,6 +91,7 @@ class Questions:
         self.sources = sources
         self.read_only = read_only
         self.running_pid: int | None = None
+        self._asking = Asking(journal, self._hits, registry, dispatcher)
         folder = config.paths.data / "scratch" / "cluster-vectors"
         self._clusters = Clusters(config.clusters, journal, library, registry, dispatcher, folder, config.paths.outbox)
 
@@ -276,6 +281,41 @@ class Questions:
             depth, query = max(limit, DEPTH), {"op": "query", "texts": [plain(text)]}
             rankings = [await self._hits.with_words(text, kind, depth), await self._near(query, kind, depth)]
         return await self._hits.views(text, fused(rankings)[:limit])
+
+    # -- a question --------------------------------------------------------------------------------------------------
+
+    async def ask(self, question: str, about: list[str]) -> AsyncGenerator[AnswerPart, None]:
+        """The answer to a question from what is known, or from the files `about` alone, as it is written."""
+        if not question.strip():
+            raise UsageError("Say what to ask.")
+        parts: asyncio.Queue[AnswerPart | None] = asyncio.Queue()
+
+        async def work() -> None:
+            try:
+                answer = await self._answered(question, about, lambda text: parts.put_nowait(AnswerPart(piece=text)))
+                parts.put_nowait(AnswerPart(answer=answer))
+            finally:
+                parts.put_nowait(None)
+
+        working = asyncio.create_task(work(), name="ask")
+        try:
+            while (part := await parts.get()) is not None:
+                yield part
+            await working  # raises what went wrong
+        finally:
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+
+    async def _answered(self, question: str, about: list[str], each: Callable[[str], None]) -> AnswerView:
+        within = None
+        if about:
+            events = [await self._find(one) for one in about]
+            within = [row["id"] for event in events for row in await self.journal.rows("family", event_id=event)]
+        async with self._with_workers():
+            pictures = []
+            if within is None and await self._has_pictures(None):
+                pictures = await self._near({"op": "query", "texts": [plain(question)]}, None, SHOWN_PICTURES)
+            return await self._asking.answer(question, await self._asking.sources(question, within, pictures), each)
 
     # -- clusters ----------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from typing import Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -309,6 +310,47 @@ class ClusterRun(View):
     problems: list[str] = Field(default_factory=list)
 
 
+class PassageView(View):
+    """Something found that was put to the model with a question; `number` is what its answer calls it, as [1].
+
+    `start` and `end` are seconds from the beginning of a recording or film, None for all else. `cited`: whether the
+    answer relies on it.
+    """
+
+    number: int
+    origin: str
+    source: str
+    path: str
+    event: str
+    kind: str
+    start: float | None
+    end: float | None
+    text: str
+    cited: bool = False
+
+
+class AnswerView(View):
+    """What is said to a question, and from what; `problem` says why not, where nothing is.
+
+    "nothing found": no model was asked. "no language model": what was found is in `sources`.
+    """
+
+    question: str
+    state: Literal["answered", "nothing found", "no language model", "failed"]
+    text: str = ""
+    sources: list[PassageView] = Field(default_factory=list)
+    problem: str = ""
+    advice: str = ""
+    provenance: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class AnswerPart(View):
+    """A piece of an answer's text as it is written, or, as the last one, the whole `answer`."""
+
+    piece: str = ""
+    answer: AnswerView | None = None
+
+
 class Submitted(View):
     """What became of one submitted path; `reason` is set when it was refused."""
 
@@ -563,6 +605,9 @@ class Service(Protocol):
     async def clusters(self, name: str | None = None) -> list[ClusterView]:
         """All clusters, the largest first; or the one of that name with all of its members."""
 
+    def ask(self, question: str, about: list[str]) -> AsyncGenerator[AnswerPart, None]:
+        """The answer to a question from what is known, or from the files `about` alone, as it is written."""
+
     async def submit(self, paths: list[str], wait: bool = False) -> list[Submitted]:
         """Take in files by copy, wherever they lie; with `wait`, return when their jobs are finished."""
 
@@ -594,4 +639,9 @@ class Service(Protocol):
         """Have the models of a plugin, or all, leave memory after the batch that runs. Returns whose were resident."""
 
 
-SERVICE_METHODS = tuple(name for name in vars(Service) if not name.startswith("_") and callable(getattr(Service, name)))
+SERVICE_STREAMS = ("ask",)
+SERVICE_METHODS = tuple(
+    name
+    for name in vars(Service)
+    if not name.startswith("_") and callable(getattr(Service, name)) and name not in SERVICE_STREAMS
+)

@@ -6,10 +6,13 @@ import asyncio
 import hashlib
 import os
 import re
+from collections.abc import AsyncGenerator
 
 from hooks.events import KINDS
 from host.errors import NotFound, UsageError
 from host.views import (
+    AnswerPart,
+    AnswerView,
     ClusterMember,
     ClusterRun,
     ClusterView,
@@ -29,6 +32,7 @@ from host.views import (
     LeaseTable,
     ModelView,
     MqttView,
+    PassageView,
     PlannedDevice,
     PlannedModel,
     PlanView,
@@ -214,6 +218,27 @@ class FakeService:
         if name is not None and not found:
             raise NotFound(f"No cluster is called {name!r}.", "`sensorium clusters` lists them.")
         return found
+
+    async def ask(self, question: str, about: list[str]) -> AsyncGenerator[AnswerPart, None]:
+        if "broken" in question:
+            raise UsageError("That cannot be asked.", "Ask something else.")
+        sources = [
+            PassageView(
+                number=number, origin=view.event.origin, source="inbox", path=view.event.path, event=view.event.id,
+                kind="audio", start=751.0, end=755.0, text="we decided for blue", cited=number == 1,
+            )
+            for number, view in enumerate(self.events.values(), 1)
+            if not about or view.event.origin in [path.rpartition("/")[2] for path in about]
+        ]  # fmt: skip
+        if not sources:
+            answer = AnswerView(question=question, state="nothing found", problem="Nothing.", advice="Wait.")
+        elif "model" in question:
+            answer = AnswerView(question=question, state="no language model", sources=sources, problem="None.")
+        else:
+            for piece in ("It is ", "blue\x1b[2J [1]."):
+                yield AnswerPart(piece=piece)
+            answer = AnswerView(question=question, state="answered", text="It is blue [1].", sources=sources)
+        yield AnswerPart(answer=answer)
 
     async def submit(self, paths: list[str], wait: bool = False) -> list[Submitted]:
         answers = []

@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from hooks import SensoriumError
 from host.cli import (
+    ask,
     clusters,
     configuration,
     doctor,
@@ -37,7 +38,7 @@ EXIT_CODES = (
 )
 COMMANDS = (
     ("Work", (run.run, files.submit, files.requeue, clusters.cluster, run.pause, run.resume)),
-    ("Look", (status.status, leases.leases, results.results, results.why, search.search, clusters.clusters)),
+    ("Look", (status.status, leases.leases, results.results, results.why, search.search, ask.ask, clusters.clusters)),
     ("Set up", (inventory.plugins, inventory.models, plan.plan, new_plugin.new_plugin, doctor.doctor)),
 )
 

@@ -215,7 +215,8 @@ SELECT EXISTS (SELECT 1 FROM embeddings) AS has_vectors;
 -- Best first. The kind is that of what arrived, whichever part of it the passage is from.
 SELECT passages.rowid AS id, begins, ends, r.type, r.event_id
 FROM passages CROSS JOIN results r ON r.id = passages.rowid >> 20
-WHERE passages MATCH :match AND (:kind IS NULL OR :kind = (
+WHERE passages MATCH :match AND (:events IS NULL OR r.event_id IN (SELECT value FROM json_each(:events)))
+AND (:kind IS NULL OR :kind = (
     WITH RECURSIVE up (parent, kind) AS (
         SELECT parent, kind FROM events WHERE id = r.event_id
         UNION ALL SELECT e.parent, e.kind FROM up JOIN events e ON e.id = up.parent
@@ -591,3 +592,12 @@ SELECT id, :sink FROM arrivals
 WHERE state = 'accepted' AND event_id IN (SELECT event_id FROM jobs WHERE plugin = :plugin AND state = 'queued')
   AND NOT EXISTS (SELECT 1 FROM open_jobs WHERE open_jobs.event_id = arrivals.event_id)
 ON CONFLICT (arrival_id, sink) DO UPDATE SET times = times + 1;
+
+-- name: passages_around
+SELECT rowid AS id, body, begins, ends FROM passages WHERE rowid BETWEEN :first AND :last ORDER BY rowid;
+
+-- name: first_passages
+-- Of events, in the order of the results and of their passages.
+SELECT p.rowid AS id, p.begins, p.ends, r.type, r.event_id
+FROM results r JOIN passages p ON p.rowid BETWEEN r.id << 20 AND r.id << 20 | 1048575
+WHERE r.event_id IN (SELECT value FROM json_each(:events)) ORDER BY r.id, p.rowid LIMIT :limit;

@@ -236,7 +236,7 @@ async def test_results_from_before_there_was_a_search_are_found_after_it(tmp_pat
         )  # fmt: skip
         connection.commit()
     async with open_journal(path) as journal:
-        rows = await journal.rows("find_passages", match='"two"', kind="audio", limit=5)
+        rows = await journal.rows("find_passages", match='"two"', kind="audio", events=None, limit=5)
         assert [(row["event_id"], row["type"], row["begins"], row["ends"]) for row in rows] == [
             ("a", "transcript", 3.0, None)
         ]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from host.search.words import match_expression, plain
+from host.search.words import any_expression, match_expression, plain
 from host.sql.functions import joined, separated
 
 
@@ -102,3 +102,10 @@ def test_a_separated_text_is_the_same_for_people(text):
 
 def test_a_model_is_given_the_words_alone():
     assert plain('a "red circle" left*') == "a red circle left"
+
+
+def test_of_a_question_the_words_that_say_what_it_is_about_are_looked_for():
+    assert any_expression("What did we say about the Budget, and the budget's lanterns?") == '"budget" OR "lanterns"'
+    assert any_expression("Was sagte Ana über die Gärten?") == '"ana" OR "gärten"'
+    assert any_expression("when was that?") is None
+    assert any_expression('" OR * NEAR( -x') is not None
