@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from host.cli.options import AsJson, ConfigFile, DataDir, configuration
 from host.cli.output import plural, show_json, show_whole, text
+from host.cli.schema import config_schema, installed_settings
 from host.config import Config, InvalidConfig, Problem, check_plugin_names, check_plugin_settings
 
 if TYPE_CHECKING:
@@ -50,6 +51,12 @@ def show_config(config: ConfigFile = None, data: DataDir = None, as_json: AsJson
         return
     for line in _toml(chosen):
         show_whole(text(line))
+
+
+@app.command()
+def schema(config: ConfigFile = None) -> None:
+    """Print JSON Schema of the whole configuration, the installed plugins' tables included, for editors."""
+    show_json(config_schema(installed_settings(configuration(config))))
 
 
 def inspect_plugins(config: Config) -> tuple[PluginRegistry, list[Problem]]:

@@ -13,11 +13,11 @@ from host.cli.configuration import inspect_plugins, toml_value
 from host.cli.conformance import check
 from host.cli.options import AsJson, ConfigFile, configuration
 from host.cli.output import pairs, plural, show, show_json, show_whole, table, text
-from host.cli.schema import Setting, plugin_schema, settings_of_class
+from host.cli.schema import Setting, plugin_schema, settings_class, settings_of_class
 from host.config import InvalidConfig
 from host.config.models import PluginUse
 from host.config.problems import nearest
-from host.errors import HostError, NotFound
+from host.errors import NotFound
 from host.isolation import Isolated
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def show_plugin(
     else:
         module = opened(point, chosen.plugins.get(name, {}), isolated)
         _show(found, point, module, settings, rows, stated)
-    wrong = [problem for problem in problems if problem.key == name or problem.key.startswith(f"plugins.{name}")]
+    wrong = [problem for problem in problems if problem.key == name or f"{problem.key}.".startswith(f"plugins.{name}.")]
     if wrong:
         raise InvalidConfig(chosen.path, wrong)
 
@@ -81,22 +81,6 @@ def entry_point(name: str, isolated: Isolated | None = None) -> EntryPoint:
     if name not in points:
         raise NotFound(f"No plugin is called {name}.", f"{nearest(name, sorted(points)).capitalize()}")
     return points[name]
-
-
-def settings_class(point: EntryPoint, isolated: Isolated | None, table: dict[str, Any]) -> type[BaseModel]:
-    """The plugin's settings class, also of one that is off or cannot be used. Raises HostError."""
-    from hooks.worker import plugin_manager, register
-    from host.plugin_manager import opened, settings_class_of
-
-    manager = plugin_manager()
-    try:
-        register(manager, opened(point, table, isolated), point.name)
-        return settings_class_of(manager, point.name)
-    except (Exception, SystemExit) as error:  # the plugin boundary
-        raise HostError(
-            f"The plugin {point.name} cannot be opened: {type(error).__name__}: {error}",
-            f"`sensorium plugin check {point.name}` says more.",
-        ) from error
 
 
 def _as_dict(

@@ -5,14 +5,18 @@ Source of the dialect: JSON Schema 2020-12, which pydantic writes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib.metadata import EntryPoint
 from typing import Any, get_args
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from host.config.models import PluginUse
+from host.config.models import Config, PluginUse
+from host.errors import HostError
+from host.isolation import Isolated
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 WORDS = {
@@ -39,10 +43,52 @@ class Setting:
 
 def plugin_schema(name: str, settings: type[BaseModel]) -> dict[str, Any]:
     """JSON Schema of `[plugins.NAME]`: the plugin's own keys and those that the host has for any plugin."""
-    own = settings.model_json_schema()
+    return {"$schema": DIALECT, **_with_uses(name, settings.model_json_schema())}
+
+
+def settings_class(point: EntryPoint, isolated: Isolated | None, table: dict[str, Any]) -> type[BaseModel]:
+    """The plugin's settings class, also of one that is off or cannot be used. Raises HostError."""
+    from hooks.worker import plugin_manager, register
+    from host.plugin_manager import opened, settings_class_of
+
+    manager = plugin_manager()
+    try:
+        register(manager, opened(point, table, isolated), point.name)
+        return settings_class_of(manager, point.name)
+    except (Exception, SystemExit) as error:  # the plugin boundary
+        raise HostError(
+            f"The plugin {point.name} cannot be opened: {type(error).__name__}: {error}",
+            f"`sensorium plugin check {point.name}` says more.",
+        ) from error
+
+
+def installed_settings(config: Config) -> dict[str, type[BaseModel]]:
+    """The settings class of every installed plugin that can be opened."""
+    from host.plugin_manager import entry_points
+
+    isolated = Isolated(config.paths.data / "plugins")
+    found: dict[str, type[BaseModel]] = {}
+    for point in entry_points(isolated):
+        with contextlib.suppress(HostError):
+            found.setdefault(point.name, settings_class(point, isolated, config.plugins.get(point.name, {})))
+    return found
+
+
+def _with_uses(name: str, own: dict[str, Any]) -> dict[str, Any]:
     uses = PluginUse.model_json_schema()["properties"]
-    properties = {**uses, **own.get("properties", {})}
-    return {"$schema": DIALECT, **own, "title": f"[plugins.{name}]", "properties": properties}
+    return {**own, "title": f"[plugins.{name}]", "properties": {**uses, **own.get("properties", {})}}
+
+
+def config_schema(plugins: Mapping[str, type[BaseModel]]) -> dict[str, Any]:
+    """JSON Schema of a whole config.toml, with a table for each of these plugins; others may have any keys."""
+    whole = Config.model_json_schema(by_alias=True)
+    tables, definitions = {}, whole.get("$defs", {})
+    for name, settings in plugins.items():
+        own = settings.model_json_schema(ref_template=f"#/$defs/{name}.{{model}}")
+        definitions.update({f"{name}.{key}": value for key, value in own.pop("$defs", {}).items()})
+        tables[name] = _with_uses(name, own)
+    whole["properties"]["plugins"] = {**whole["properties"]["plugins"], "properties": tables}
+    return {"$schema": DIALECT, **whole, "$defs": definitions, "title": "config.toml"}
 
 
 def settings_of_class(settings: type[BaseModel], prefix: str = "") -> Iterator[Setting]:

@@ -1,6 +1,7 @@
 """`sensorium config`."""
 
 import json
+import re
 import tomllib
 from pathlib import Path
 
@@ -70,3 +71,18 @@ def test_show_as_json_uses_the_names_of_the_file(cli, here):
     shown = json.loads(cli("config", "show", "--json", "--data", "d").out)
     assert shown["paths"]["data"] == str(here / "d")
     assert shown["inbox"][0]["name"] == "inbox"
+
+
+def test_the_schema_for_editors_knows_every_key_of_the_file_and_of_the_plugins(cli, plugin_path):
+    schema = json.loads(cli("config", "schema").out)
+    default = tomllib.loads((Path(__file__).parents[3] / "config.toml").read_text())
+    assert default.keys() <= schema["properties"].keys()
+    tables = schema["properties"]["plugins"]["properties"]
+    for name, table in default["plugins"].items():
+        assert table.keys() <= tables[name]["properties"].keys(), name
+    refs = set(re.findall(r'"\$ref": "#/\$defs/([^"]+)"', json.dumps(schema)))
+    assert refs - schema["$defs"].keys() == set()
+    for section in ("jobs", "devices"):
+        definition = schema["$defs"][schema["properties"][section]["$ref"].rpartition("/")[2]]
+        assert default[section].keys() <= definition["properties"].keys()
+        assert definition["additionalProperties"] is False
