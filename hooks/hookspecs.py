@@ -93,7 +93,10 @@ def register_commands(app: Any) -> None:
 
 @hookspec(firstresult=True)
 def performs(settings: BaseModel) -> Collection[str]:  # type: ignore[empty-body]
-    """Host: the names of the tasks that `perform` may be asked for (see `hooks.tasks`)."""
+    """Host: the names of the tasks that `perform` may be asked for (see `hooks.tasks`), or each with a sentence on it.
+
+    What `sensorium tasks try` puts to it has one file, and in its values "file", the name, and "media_type".
+    """
 
 
 @hookspec(firstresult=True)

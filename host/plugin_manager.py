@@ -13,7 +13,7 @@ import json
 import re
 import signal
 import threading
-from collections.abc import Callable, Collection, Container, Iterable, Iterator
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import metadata
@@ -61,7 +61,7 @@ class Plugin:
     manager: pluggy.PluginManager = field(repr=False, compare=False)
     warm_spare: bool = False
     is_isolated: bool = False
-    tasks: frozenset[str] = frozenset()
+    tasks: Mapping[str, str] = field(default_factory=dict)
     kinds: tuple[str, ...] = ()
     media_types: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
@@ -148,6 +148,11 @@ class PluginRegistry:
     def performer(self, task: str) -> Plugin | None:
         """The plugin that performs a task; the first by name of several."""
         return next((plugin for plugin in self.usable.values() if task in plugin.tasks), None)
+
+
+def _tasks(said: Collection[str]) -> dict[str, str]:
+    """What a plugin performs, with a sentence about it where it has one."""
+    return {name: str(said[name]) if isinstance(said, Mapping) else "" for name in said}
 
 
 def _known_models(plugin: Plugin) -> list[KnownModel]:
@@ -339,7 +344,7 @@ def _describe(
         media_types=tuple(getattr(plugin, "media_types", ())),
         reads=tuple(getattr(plugin, "reads", ())),
         manager=manager,
-        tasks=frozenset(manager.hook.performs(settings=settings) if "performs" in hooks else ()),
+        tasks=_tasks(manager.hook.performs(settings=settings)) if "performs" in hooks else {},
     )
 
 

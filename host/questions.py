@@ -7,9 +7,12 @@ import os
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Any
 
-from hooks import Kind
+from pydantic import JsonValue
+
+from hooks import Kind, Task
 from host import lease_views
 from host.asking import Asking
 from host.clustering import Clusters
@@ -51,8 +54,10 @@ from host.views import (
     MqttView,
     PlanView,
     PluginView,
+    ResultView,
     SourceView,
     Status,
+    TaskView,
 )
 
 RECENT = 5
@@ -157,6 +162,37 @@ class Questions:
     async def models(self) -> list[ModelView]:
         """All models of the enabled plugins."""
         return model_views(self.registry, self.leases, self.dispatcher)
+
+    async def tasks(self) -> list[TaskView]:
+        """The tasks that plugins perform for whoever asks."""
+        plugins = self.registry.usable.values()
+        return [
+            TaskView(plugin=plugin.name, name=name, about=about)
+            for plugin in plugins
+            for name, about in plugin.tasks.items()
+        ]
+
+    async def try_task(self, name: str, path: str, values: dict[str, JsonValue]) -> list[ResultView]:
+        """What a task finds in a file, which is not taken in; nothing is kept."""
+        plugin = self.registry.performer(name)
+        if plugin is None:
+            raise NotFound(f"No plugin in use performs a task {name[:100]!r}.", "`sensorium tasks` lists them.")
+        file = path_of(path).name
+        try:
+            head = await asyncio.to_thread(_head, file)
+        except OSError as error:
+            raise NotFound(f"{path} cannot be read: {error.strerror}.") from error
+        identity = self.registry.identify(head, os.path.basename(file))
+        about = {"file": os.path.basename(file), "media_type": identity[1] if identity else ""}
+        async with self._with_workers():
+            found = await self.dispatcher.perform(
+                plugin.name, Task(name=name, values={**values, **about}, files=(Path(file),))
+            )
+            provenance = self.dispatcher.provenance(plugin.name)
+        return [
+            ResultView(plugin=plugin.name, type=one.type, version=one.version, data=one.data, provenance=provenance)
+            for one in found
+        ]
 
     async def lease_table(self) -> LeaseTable:
         """Who computes where, what is resident and who waits."""

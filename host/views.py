@@ -517,6 +517,14 @@ class LeaseHistory(View):
     work: list[WorkView]
 
 
+class TaskView(View):
+    """A task that a plugin performs, and what it is about, in the plugin's words."""
+
+    plugin: str
+    name: str
+    about: str
+
+
 class PlannedModel(View):
     """What becomes of a model on the planned devices; memory in MB, measured or as declared, loading in seconds.
 
@@ -619,6 +627,12 @@ class Service(Protocol):
 
     async def models(self) -> list[ModelView]:
         """All models of the enabled plugins."""
+
+    async def tasks(self) -> list[TaskView]:
+        """The tasks that plugins perform for whoever asks."""
+
+    async def try_task(self, name: str, path: str, values: dict[str, JsonValue]) -> list[ResultView]:
+        """What a task finds in a file, which is not taken in; nothing is kept."""
 
     async def lease_table(self) -> LeaseTable:
         """Who computes where, what is resident and who waits."""

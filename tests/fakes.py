@@ -8,6 +8,8 @@ import os
 import re
 from collections.abc import AsyncGenerator
 
+from pydantic import JsonValue
+
 from hooks.events import KINDS
 from host.errors import NotFound, UsageError
 from host.views import (
@@ -44,6 +46,7 @@ from host.views import (
     ResultView,
     Status,
     Submitted,
+    TaskView,
     WaitView,
     WorkView,
 )
@@ -262,6 +265,13 @@ class FakeService:
             PluginView(name="broken", hooks=[], enabled=True, model=None, problem="it failed to import", **common),
             PluginView(name="off", hooks=[], enabled=False, model=None, problem="switched off", **common),
         ]
+
+    async def tasks(self) -> list[TaskView]:
+        return [TaskView(plugin="llm", name="summary", about="What a text says.")]
+
+    async def try_task(self, name: str, path: str, values: dict[str, JsonValue]) -> list[ResultView]:
+        data = {"text": f"{name} of {path}", "values": values}
+        return [ResultView(plugin="llm", type="summary", version=1, data=data, provenance={})]
 
     async def models(self) -> list[ModelView]:
         return [

@@ -24,6 +24,7 @@ from host.cli import (
     run,
     search,
     status,
+    tasks,
 )
 from host.cli.extensions import plugin_commands
 from host.cli.output import show_error
@@ -107,6 +108,7 @@ def build() -> typer.Typer:
         for function in functions:
             app.command(rich_help_panel=panel)(function)
     app.add_typer(mqtt.app, name="mqtt", rich_help_panel="Work")
+    app.add_typer(tasks.app, name="tasks", rich_help_panel="Work")
     app.add_typer(configuration.app, name="config", rich_help_panel="Set up")
     app.add_typer(managing.app, name="plugin", rich_help_panel="Set up")
     return app

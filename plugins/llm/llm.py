@@ -5,7 +5,7 @@ Which tasks are put to which events is set; a task is a TOML file. What a model 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
@@ -105,8 +105,9 @@ def on_data(events: list[Data], model: Reader, context: Context) -> Iterator[Res
 
 
 @hookimpl
-def performs(settings: LlmSettings) -> Collection[str]:
-    return ("question", "enrich_cluster", *settings.known_tasks)
+def performs(settings: LlmSettings) -> Mapping[str, str]:
+    ours = {name: task.about for name, task in settings.known_tasks.items()}
+    return {"enrich_cluster": ours.pop("enrich-cluster"), **ours}
 
 
 @hookimpl

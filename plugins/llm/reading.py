@@ -35,6 +35,7 @@ from plugins.llm.settings import HERE, LlmSettings
 LARGEST_TEXT = 64 * 1024 * 1024
 SHOWN_VALUE = 200  # characters of a value that the model sees
 SHOWN_ROW = 1500
+READABLE = ("text/", "application/json", "application/jsonl", "application/yaml", "application/x-subrip")
 SOURCE = re.compile(r"\[(\d{1,4})\]")
 
 
@@ -176,8 +177,12 @@ class Reader:
         values = dict(task.values)
         media_type, name = str(values.pop("media_type", "")), str(values.pop("file", ""))
         if task.files:
-            is_data = "data" in asked.on
-            found = self._values_of(task.files[0], media_type or "application/json", name, is_data=is_data)
+            if not media_type.startswith(READABLE):
+                raise BadInput(
+                    f"{name or 'The file'} is no text and no records, but {media_type or 'of no known type'}."
+                )
+            is_data = "samples" in asked.wants
+            found = self._values_of(task.files[0], media_type, name, is_data=is_data)
             values = {**found, **values}
         yield from self._pieces(asked, values)
 
