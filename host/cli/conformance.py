@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import subprocess
+import sys
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,10 +16,12 @@ from hooks import InvalidPlugin
 from host.cli.options import AsJson, ConfigFile, configuration
 from host.cli.output import plural, show, show_json, table, text
 from host.cli.waiting import waiting
+from host.config import Config
 from host.errors import HostError, NotFound
 
 if TYPE_CHECKING:
     from hooks.testing.report import Report
+    from host.isolation import Home
 
 STATES = {
     "ok": ("ok", "green"),
@@ -43,24 +50,16 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Try a plugin in workers of its own, on good files and bad ones; ends with 1 when something needs mending."""
-    from hooks.testing.conformance import check_plugin
-    from hooks.testing.references import find
-
     missing = [str(path) for path in sample or () if not path.is_file()]
     if missing:
         raise NotFound(f"There is no file {missing[0]}.", "Name files with --sample.")
-    try:
-        named = find(plugin)
-    except InvalidPlugin as error:
-        raise NotFound(error.message, error.hint) from error
-    settings = configuration(config).plugin_settings(named.name)
-    with waiting(f"Trying {named.name}"):
-        report = check_plugin(plugin, settings=settings, files=sample or (), patience=patience, in_workers=not quick)
+    chosen = configuration(config)
+    request = {"files": [str(path.absolute()) for path in sample or ()], "patience": patience, "in_workers": not quick}
+    with waiting(f"Trying {plugin}"), contextlib.redirect_stdout(sys.stderr):  # what it prints must not break --json
+        home = _home(plugin, chosen)
+        report = _here(plugin, chosen, request) if home is None else _there(home, plugin, chosen, request)
     if as_json:
-        checks = [
-            {"name": one.name, "state": one.state, "found": one.found, "advice": one.advice} for one in report.checks
-        ]
-        show_json({"plugin": report.plugin, "module": report.module, "ok": report.ok, "checks": checks})
+        show_json({**asdict(report), "ok": report.ok})
     else:
         _show(report)
     if not report.ok:
@@ -68,6 +67,43 @@ def check(
         raise HostError(
             f"{report.plugin}: {failed} of {plural(len(report.checks), 'check')} failed.", "What to mend stands above."
         )
+
+
+def _home(plugin: str, config: Config) -> Home | None:
+    """The environment of its own that an installed plugin has, if it has one."""
+    from host.isolation import Isolated
+
+    isolated = Isolated(config.paths.data / "plugins")
+    points = (point for point in isolated.entry_points() if point.name == plugin)
+    return next(filter(None, map(isolated.home_of, points)), None)
+
+
+def _here(plugin: str, config: Config, request: dict[str, Any]) -> Report:
+    from hooks.testing.conformance import check_plugin
+    from hooks.testing.references import find
+
+    try:
+        named = find(plugin)
+    except InvalidPlugin as error:
+        raise NotFound(error.message, error.hint) from error
+    files = [Path(file) for file in request["files"]]
+    return check_plugin(plugin, **{**request, "files": files, "settings": config.plugin_settings(named.name)})
+
+
+def _there(home: Home, plugin: str, config: Config, request: dict[str, Any]) -> Report:
+    """The check by the interpreter of that environment, where alone the plugin can be imported."""
+    from hooks.testing.report import Check, Report
+
+    if home.problem:
+        raise HostError(f"{plugin} cannot be tried: {home.problem}")
+    asked = {**request, "plugin": plugin, "settings": config.plugin_settings(plugin)}
+    command = [str(home.python), "-I", "-m", "hooks.testing"]
+    done = subprocess.run(command, input=json.dumps(asked, default=str), capture_output=True, text=True)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no word"])[-1]
+        raise HostError(f"{plugin} could not be tried in its environment: {last}")
+    said = json.loads(done.stdout)
+    return Report(said["plugin"], said["module"], [Check(**one) for one in said["checks"]])
 
 
 def _show(report: Report) -> None:

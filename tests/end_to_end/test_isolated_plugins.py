@@ -221,3 +221,14 @@ def test_the_command_line_installs_lists_disables_and_uninstalls(shelf, tmp_path
     assert "comes with the host" in refused.output
     assert runner.invoke(app, ["plugin", "uninstall", "new-plugin", *options]).exit_code == 0
     assert runner.invoke(app, ["plugin", "uninstall", "new", *options]).exit_code == 5
+
+
+def test_the_conformance_check_tries_a_plugin_in_its_own_environment(isolated, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.toml").write_text(f'[paths]\ndata = "{isolated.folder.parent}"\n')
+    ended = CliRunner().invoke(build(), ["plugin", "check", "old", "--json"])
+    assert ended.exit_code == 0, ended.output
+    checks = {one["name"]: one for one in json.loads(ended.stdout)["checks"]}
+    assert checks["results"]["found"] == "lines.txt: caption"
+    assert {name for name, one in checks.items() if one["state"] != "ok"} == {"import"}
+    assert "it prints 'hello from the import'" in checks["import"]["found"]

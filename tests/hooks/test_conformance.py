@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
-from hooks.testing import check_plugin
+from hooks.testing import check_plugin, trials
 from hooks.testing.conformance import api_check, settings_checks
 from hooks.testing.report import Report
 from tests.hooks.conformance_plugins import GOOD, LEAKER, SINNER
@@ -20,6 +20,12 @@ def states(report: Report) -> dict[str, str]:
 
 def found(report: Report, name: str) -> str:
     return next(check.found for check in report.checks if check.name == name)
+
+
+@pytest.fixture(autouse=True)
+def a_slow_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing here is about how fast a process ends."""
+    monkeypatch.setattr(trials, "UNLOADS_WITHIN", 60.0)
 
 
 @pytest.fixture
