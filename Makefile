@@ -55,6 +55,7 @@ test: check ## run the checks, then all the tests
 check: venv ## lint, types and import layers
 	$(BIN)/ruff check .
 	$(BIN)/mypy --strict hooks host
+	$(BIN)/mypy --strict examples/*/src
 	$(BIN)/lint-imports --no-logo
 
 bench: venv ## run every benchmark, write docs/benchmarks.md
@@ -66,4 +67,4 @@ docs: venv ## build the documentation into build/site, from docs/ and the code
 
 clean: ## remove the virtual environment and everything that is built or cached
 	rm -rf $(VENV) build dist .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
-	find hooks host plugins tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
+	find hooks host plugins examples tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
