@@ -70,6 +70,11 @@ def identify(head: bytes, name: str) -> tuple[Kind, str] | None:
 
 
 @hookspec(firstresult=True)
+def voices(settings: BaseModel) -> list[str]:  # type: ignore[empty-body]
+    """Host: names of voices that the plugin speaks texts with, its usual one first; for `sensorium say`."""
+
+
+@hookspec(firstresult=True)
 def register_sources(settings: BaseModel) -> list[Source]:  # type: ignore[empty-body]
     """Host: the places that the plugin takes things from; each is read by `read_source` in a process of its own."""
 

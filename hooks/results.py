@@ -1,7 +1,8 @@
 """What plugins find: one small frozen class for each type of result.
 
 A result class has a `type` name and a `version`; a change of meaning raises the version. At most one field, named by
-`blob_field`, holds raw bytes: it travels beside the JSON (by shared memory when large) and never inside it.
+`blob_field`, holds raw bytes: it travels beside the JSON (by shared memory when large) and never inside it. What may be
+too large for that is a file in the plugin's scratch folder, named by `file_field`: the host takes it over.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import re
 from array import array
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
@@ -31,12 +33,17 @@ class ResultData(BaseModel):
     type: ClassVar[str]
     version: ClassVar[int] = 1
     blob_field: ClassVar[str | None] = None
+    file_field: ClassVar[str | None] = None
 
     def split(self) -> tuple[dict[str, JsonValue], bytes | None]:
         """The JSON part and the blob, which is None where the type has none."""
-        if self.blob_field is None:
-            return self.model_dump(mode="json"), None
-        return self.model_dump(mode="json", exclude={self.blob_field}), getattr(self, self.blob_field)
+        beside = {name for name in (self.blob_field, self.file_field) if name}
+        blob = getattr(self, self.blob_field) if self.blob_field else None
+        return self.model_dump(mode="json", exclude=beside), blob
+
+    def file_made(self) -> Path | None:
+        """The file that belongs to it, None where there is none."""
+        return getattr(self, self.file_field) if self.file_field else None
 
     def texts(self) -> dict[str, str]:
         """Text files that show this result to people or players, by their suffix as ".srt"; none unless overridden."""
@@ -208,6 +215,32 @@ class DocumentText(ResultData):
     def texts(self) -> dict[str, str]:
         """The plain text, a form feed between two pages."""
         return {".txt": "\f\n".join(f"{page.text}\n" for page in self.pages)}
+
+
+class Speech(ResultData):
+    """A text that was spoken: a recording, written beside the sidecar with its `suffix` (of `note.txt`, `note.wav`).
+
+    `file` is None once the host has taken it. `sample_rate` in Hz, one channel; `duration` in seconds; `loudness` as
+    integrated by ITU-R BS.1770 in LUFS, None of silence. `synthetic` is always true, and `cloned` where the voice was
+    made after a person's. `first_audio_ms`: when the first sentence could be heard. `problems` are sentences for
+    people.
+    """
+
+    type = "speech"
+    file_field = "file"
+    file: Path | None = Field(default=None, repr=False)
+    suffix: Annotated[str, AfterValidator(artifact_suffix)] = ".wav"
+    media_type: str = "audio/wav"
+    sample_rate: int
+    duration: float
+    voice: str
+    language: str
+    loudness: float | None = None
+    synthetic: Literal[True] = True
+    cloned: bool = False
+    first_audio_ms: int = 0
+    processing_time_ms: int = 0
+    problems: tuple[str, ...] = ()
 
 
 class VideoInfo(ResultData):

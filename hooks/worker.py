@@ -315,6 +315,8 @@ class Worker:
                 "version": finding.data.version,
                 "data": data,
             }
+            if (file := finding.data.file_made()) is not None:
+                body["file"] = str(file)
             self._say(body, [] if blob is None else [blob], hook)
         elif isinstance(finding, Failure) and finding.event_id in known:
             self._peer.send({"op": "failure", "event": finding.event_id, "reason": finding.reason[:TEXT_LIMIT]})

@@ -29,7 +29,16 @@ from host.config import Jobs
 from host.crew import Crew
 from host.errors import WorkFailed
 from host.families import Families, family_of, family_payload
-from host.findings import Finding, Made, Outcome, finding_of, made_of, model_fingerprint, provenance_of
+from host.findings import (
+    Finding,
+    Made,
+    Outcome,
+    finding_of,
+    made_of,
+    model_fingerprint,
+    provenance_of,
+    remove_made,
+)
 from host.handover import bring, content_problem, event_payload
 from host.journal import Journal
 from host.leasing.leases import Leases, LoadError
@@ -364,7 +373,7 @@ class Dispatcher:
         def note(message: Message) -> None:
             body = message.body
             if message.op == "result":
-                outcomes[body["event"]].findings.append(_finding(plugin, message))
+                outcomes[body["event"]].findings.append(_finding(worker.launch, message))
             elif message.op == "failure":
                 outcomes[body["event"]].failure = whole(body["reason"])
             elif message.op == "derived":
@@ -425,7 +434,7 @@ class Dispatcher:
 
         def note(message: Message) -> None:
             if message.op == "result":
-                found.append(_finding(plugin, message))
+                found.append(_finding(worker.launch, message))
             elif message.op == "piece":
                 request.each(whole(message.body["text"]))
             elif message.op == "failure":
@@ -447,6 +456,8 @@ class Dispatcher:
         self._worked(plugin)
         if not request.answer.done():
             request.answer.set_result(found)
+        else:
+            remove_made(finding.file for finding in found if finding.file)
 
     # -- what goes wrong ---------------------------------------------------------------------------------------------
 
@@ -529,9 +540,10 @@ def _jobs_of(queues: Queues, priority: Priority) -> JobQueue:
     return queues.background if priority == "background" else queues.normal
 
 
-def _finding(plugin: str, message: Message) -> Finding:
+def _finding(launch: Launch, message: Message) -> Finding:
+    blob = bytes(message.blobs[0]) if message.blobs else None
     try:
-        return finding_of(plugin, message.body, bytes(message.blobs[0]) if message.blobs else None)
+        return finding_of(launch.plugin, message.body, blob, launch.scratch)
     except InvalidPlugin as error:
         raise WorkerFailed("invalid_plugin", error.message, error.hint) from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -36,9 +37,26 @@ def write_atomically(path: Path, content: bytes) -> None:
 
     The temporary name follows from the file's own, so what a crash left there is overwritten by the next attempt.
     """
-    temporary = path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:20]}.part")
+    temporary = _temporary(path)
     temporary.write_bytes(content)
     os.replace(temporary, path)
+
+
+def copy_atomically(source: Path, path: Path) -> bool:
+    """Replace a file by a copy of another, as `write_atomically`; False when the other is not there (any more)."""
+    temporary = _temporary(path)
+    try:
+        shutil.copyfile(source, temporary)
+    except FileNotFoundError:
+        if path.parent.is_dir():
+            return False
+        raise
+    os.replace(temporary, path)
+    return True
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:20]}.part")
 
 
 def fsync(path: Path) -> None:

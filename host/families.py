@@ -9,13 +9,10 @@ done again after a crash adds nothing. A plugin never gets what was made of its 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
-import stat
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,8 +20,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from hooks import InvalidPlugin
-from host.errors import LibraryError
-from host.findings import Made, Outcome
+from host.findings import Made, Outcome, opened
 from host.identify import HEAD, Identity, extension_of
 from host.journal import Journal, Row, Statement
 from host.library import Library
@@ -136,7 +132,7 @@ class Families:
         self._gathering = True
 
     def _take_file(self, made: Made, job: Job) -> tuple[dict[str, Any], Path]:
-        with _opened(made.path, job.plugin) as descriptor, self._library.receive(descriptor) as receipt:
+        with opened(made.path, job.plugin) as descriptor, self._library.receive(descriptor) as receipt:
             identity = self._identify(receipt.head(HEAD), made.name)
             if identity is None:
                 raise InvalidPlugin(f"{job.plugin} made {made.name}, which is of no known type.")
@@ -195,29 +191,6 @@ def derived_id(parent: str, kind: str, sha256: str, made: Made) -> str:
     """The id of a derived event: the same content may stand at several places of its parent, and in other parents."""
     place = f"{made.role}\0{'' if made.moment is None else round(made.moment * 1000)}"
     return hashlib.sha256(f"{parent}\0{kind}\0{sha256}\0{place}".encode()).hexdigest()[:20]
-
-
-def remove_made(files: Iterable[Path]) -> None:
-    """Remove what was taken in from the scratch folder; blocks."""
-    for path in files:
-        with contextlib.suppress(OSError):
-            path.unlink()
-
-
-@contextlib.contextmanager
-def _opened(path: Path, plugin: str) -> Iterator[int]:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise InvalidPlugin(f"{plugin} spoke of {path.name}, which cannot be read: {error.strerror}.") from error
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode) or not os.fstat(descriptor).st_size:
-            raise InvalidPlugin(f"{plugin} made {path.name}, which is empty or not a file.")
-        yield descriptor
-    except OSError as error:
-        raise LibraryError(f"{path} cannot be read: {error.strerror}.") from error
-    finally:
-        os.close(descriptor)
 
 
 async def family_of(event_id: str, journal: Journal, library: Library) -> list[EventView]:

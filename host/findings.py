@@ -11,7 +11,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,24 +20,32 @@ from pydantic_core import to_json
 
 from hooks import API_VERSION, InvalidPlugin, ModelSpec
 from hooks.results import Embedding
-from host.errors import JournalError
+from host.errors import JournalError, LibraryError
 from host.journal import Journal, Statement
 from host.library import Library, hash_file
 from host.plugin_manager import Plugin, settings_sha256
 from host.queues import Job
 
 ROLE = re.compile(r"[a-z][a-z0-9_-]{0,31}")
-EXTENSIONS = {"application/json": ".json", "image/jpeg": ".jpg", "image/webp": ".webp", "image/png": ".png"}
+EXTENSIONS = {
+    "application/json": ".json", "image/jpeg": ".jpg", "image/webp": ".webp", "image/png": ".png",
+    "audio/wav": ".wav", "audio/mpeg": ".mp3", "audio/ogg": ".ogg",
+}  # fmt: skip
 
 
 @dataclass(slots=True)
 class Finding:
-    """One result of one event, as the worker sent it; the blob is a copy."""
+    """One result of one event, as the worker sent it; the blob is a copy, the file lies in the plugin's scratch folder.
+
+    `location` is where the library has the file, once it has taken it.
+    """
 
     type: str
     version: int
     data: dict[str, Any]
     blob: bytes | None
+    file: Path | None = None
+    location: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +69,9 @@ class Outcome:
     failure: str = ""
 
 
-def finding_of(plugin: str, body: dict[str, Any], blob: bytes | None) -> Finding:
+def finding_of(plugin: str, body: dict[str, Any], blob: bytes | None, scratch: Path) -> Finding:
     """A result as a worker sent it, if the journal can keep it: a plugin's own class may say anything."""
+    file = body.get("file")
     kind, version, data = body.get("type"), body.get("version"), body.get("data")
     if not (isinstance(kind, str) and isinstance(version, int) and isinstance(data, dict)):
         problem = "its type should be text, its version a number, its data an object"
@@ -72,8 +81,10 @@ def finding_of(plugin: str, body: dict[str, Any], blob: bytes | None) -> Finding
         problem = "an embedding must have a vector of float32 numbers"
     elif not is_writable({**data, "type": kind}):
         problem = "it holds half characters, or is nested too deep to be written as JSON"
+    elif file is not None and (blob is not None or not _is_in(scratch, file)):
+        problem = f"its file must lie in its scratch folder {scratch}"
     else:
-        return Finding(kind, version, data, blob)
+        return Finding(kind, version, data, blob, None if file is None else Path(os.path.normpath(file)))
     raise InvalidPlugin(f"{plugin} sent a result that cannot be kept: {problem}.")
 
 
@@ -81,7 +92,7 @@ def made_of(plugin: str, body: Mapping[str, Any], scratch: Path) -> Made:
     """A file as a worker spoke of it, if the journal can keep what was said. Raises InvalidPlugin."""
     path, name, role, moment = (body.get(key) for key in ("path", "name", "role", "moment"))
     metadata = body.get("metadata") or {}
-    if not (isinstance(path, str) and Path(os.path.normpath(path)).is_relative_to(scratch)):
+    if not _is_in(scratch, path):
         problem = f"it must lie in its scratch folder {scratch}"
     elif not (isinstance(name, str) and name.isprintable() and "/" not in name and 0 < len(name.encode()) <= 200):
         problem = "its name must be a file's name of at most 200 bytes"
@@ -92,8 +103,36 @@ def made_of(plugin: str, body: Mapping[str, Any], scratch: Path) -> Made:
     elif not (isinstance(metadata, dict) and is_writable(metadata)):
         problem = "its metadata cannot be written as JSON"
     else:
-        return Made(Path(os.path.normpath(path)), name, role, moment, metadata)
+        return Made(Path(os.path.normpath(str(path))), str(name), role, moment, metadata)
     raise InvalidPlugin(f"{plugin} made a file that cannot be taken in: {problem}.")
+
+
+def _is_in(scratch: Path, path: Any) -> bool:
+    return isinstance(path, str) and Path(os.path.normpath(path)).is_relative_to(scratch)
+
+
+@contextlib.contextmanager
+def opened(path: Path, plugin: str) -> Iterator[int]:
+    """A file that a plugin speaks of, to read. Raises InvalidPlugin for what is no file of content."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise InvalidPlugin(f"{plugin} spoke of {path.name}, which cannot be read: {error.strerror}.") from error
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode) or not os.fstat(descriptor).st_size:
+            raise InvalidPlugin(f"{plugin} made {path.name}, which is empty or not a file.")
+        yield descriptor
+    except OSError as error:
+        raise LibraryError(f"{path} cannot be read: {error.strerror}.") from error
+    finally:
+        os.close(descriptor)
+
+
+def remove_made(files: Iterable[Path]) -> None:
+    """Remove what was taken in from the scratch folder; blocks."""
+    for path in files:
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def is_writable(data: dict[str, Any]) -> bool:
@@ -103,6 +142,30 @@ def is_writable(data: dict[str, Any]) -> bool:
     except ValueError:  # of which PydanticSerializationError is one
         return False
     return True
+
+
+def take_files(outcomes: Iterable[Outcome], library: Library) -> list[Path]:
+    """Take copies of the results' files into the library, durably, and say which can go then; blocks.
+
+    An outcome whose file cannot be taken becomes a failure. Raises LibraryError when none can be.
+    """
+    taken: list[Path] = []
+    for outcome in outcomes:
+        for finding in outcome.findings:
+            if finding.file is not None and finding.location is None and not outcome.failure:
+                try:
+                    finding.location = _taken(finding, finding.file, outcome.job.plugin, library)
+                except InvalidPlugin as error:
+                    outcome.failure = str(error)
+            taken += [finding.file] if finding.file is not None else []
+    return taken
+
+
+def _taken(finding: Finding, file: Path, plugin: str, library: Library) -> str:
+    with opened(file, plugin) as descriptor, library.receive(descriptor) as receipt:
+        stored = receipt.store(EXTENSIONS.get(str(finding.data.get("media_type")), ""))
+    library.sync([stored.path])
+    return library.location_of(stored.path)
 
 
 def result_rows(outcomes: Iterable[Outcome], provenance: dict[str, Any], library: Library) -> list[Statement]:
@@ -116,7 +179,7 @@ def result_rows(outcomes: Iterable[Outcome], provenance: dict[str, Any], library
         source = json.dumps({**provenance, "input_sha256": outcome.job.event["sha256"]})
         for ordinal, finding in enumerate(outcome.findings):
             key = {"event_id": outcome.job.event_id, "plugin": outcome.job.plugin, "ordinal": ordinal}
-            artifact = None
+            artifact = finding.location
             if finding.type == Embedding.type:
                 vectors.append({**key, "space": finding.data["space"], "vector": finding.blob})
             elif finding.blob is not None:

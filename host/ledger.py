@@ -12,12 +12,13 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from host.config import Jobs
 from host.errors import FailureCode, JournalError, LibraryError
-from host.families import Children, Families, remove_made
-from host.findings import Outcome, result_rows
+from host.families import Children, Families
+from host.findings import Outcome, remove_made, result_rows, take_files
 from host.journal import SIDECAR, Journal, Row, Statement
 from host.library import Library
 from host.log import get_logger
@@ -75,9 +76,13 @@ class Ledger:
         children = Children()
         judged = sum(bool(outcome.failure) for outcome in outcomes)
         self._records.done(jobs[0].plugin, len(jobs) - judged, judged)
+        has_files = any(finding.file for outcome in outcomes for finding in outcome.findings)
+        taken: list[Path] = []
 
         async def write() -> None:
-            nonlocal children
+            nonlocal children, taken
+            if has_files:
+                taken = await asyncio.to_thread(take_files, outcomes, self._library)
             children = await self._children(outcomes)
             found = [outcome for outcome in outcomes if not outcome.failure]
             failed = [outcome for outcome in outcomes if outcome.failure]
@@ -88,8 +93,8 @@ class Ledger:
             self.on_queued(children.plugins | readers)
 
         written = await self._settled(jobs, write)
-        if written and children.files:
-            await asyncio.to_thread(remove_made, children.files)
+        if written and (children.files or taken):
+            await asyncio.to_thread(remove_made, [*children.files, *taken])
         return written
 
     async def _children(self, outcomes: Sequence[Outcome]) -> Children:

@@ -66,6 +66,7 @@ class Plugin:
     media_types: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
     sources: tuple[Source, ...] = ()
+    by_route: bool = False
 
     def settings_for(self, variant: Variant | None) -> dict[str, Any]:
         """The settings, with the changes that a variant of the model makes."""
@@ -131,6 +132,10 @@ class PluginRegistry:
     def known_models(self) -> dict[str, list[KnownModel]]:
         """The models that plugins could run, by plugin; one that fails to say knows none."""
         return {name: _known_models(plugin) for name, plugin in self.usable.items() if "known_models" in plugin.hooks}
+
+    def speakers(self) -> list[Plugin]:
+        """The plugins that can speak a text."""
+        return [plugin for plugin in self.usable.values() if "voices" in plugin.hooks]
 
     def embedders(self) -> list[Plugin]:
         """The plugins that can turn a search text into a vector."""
@@ -343,6 +348,7 @@ def _describe(
         kinds=tuple(hook.removeprefix("on_") for hook in (cls.hook for cls in classes)),
         media_types=tuple(getattr(plugin, "media_types", ())),
         reads=tuple(getattr(plugin, "reads", ())),
+        by_route=bool(getattr(plugin, "by_route", False)),
         manager=manager,
         tasks=_tasks(manager.hook.performs(settings=settings)) if "performs" in hooks else {},
     )

@@ -22,12 +22,14 @@ class Routes:
         sinks: Iterable[str] = (),
         is_off: Callable[[str], bool] = lambda plugin: False,
         reads: Mapping[str, tuple[str, ...]] | None = None,
+        by_route: Container[str] = (),
     ) -> None:
         """`background` names the plugins whose jobs are all background jobs, unless a route says otherwise.
 
-        `media_types` are the patterns of plugins that work on no other events of their kinds.
-        `sinks` are the plugins that are told of what is finished. `is_off` is asked each time whether a plugin gets
-        anything at all. `reads` are the types of results whose text plugins read.
+        `media_types` are the patterns of plugins that work on no other events of their kinds; `by_route` names those
+        that get only what a route of their own matches. `sinks` are the plugins that are told of what is finished.
+        `is_off` is asked each time whether a plugin gets anything at all. `reads` are the types of results whose text
+        plugins read.
         """
         self._routes = tuple(routes)
         self._hooks = hooks_of_plugin
@@ -36,6 +38,7 @@ class Routes:
         self._sinks = tuple(sinks)
         self._is_off = is_off
         self._reads = reads or {}
+        self._by_route = by_route
 
     def plugins_for(self, kind: str, media_type: str, source: str, origin: str) -> list[str]:
         """The plugins that work on such an event, in the order in which they were found."""
@@ -94,12 +97,14 @@ class Routes:
         if self._is_off(plugin) or not _any_match(self._media_types.get(plugin, ()), media_type):
             return False
         if not self._routes:
-            return True
+            return plugin not in self._by_route
         mine = [route for route in self._routes if route.plugin in (plugin, "*")]
         matching = [route for route in mine if _matches(route, kind, media_type, source, origin)]
         if any(not route.enabled for route in matching):
             return False
         narrowing = [route for route in mine if route.enabled and not route.priority and not route.results]
+        if plugin in self._by_route:
+            return any(route in narrowing and route.plugin == plugin for route in matching)
         return any(route in narrowing for route in matching) or not narrowing
 
 

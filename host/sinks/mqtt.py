@@ -15,7 +15,7 @@ import base64
 import contextlib
 import json
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -61,7 +61,7 @@ REFUSED_FOR = 600.0  # seconds until a topic is tried again that the broker refu
 SHOWN = 3  # topics that an alarm names
 CODES: dict[type[HostError], RequestCode] = {NotFound: "not_found", UsageError: "bad_request", WorkFailed: "failed"}
 
-Answerer = Callable[[str, bytes], Awaitable[Sequence[Finding]]]
+Answerer = Callable[[str, bytes, Mapping[str, Any]], Awaitable[Sequence[Finding]]]
 Progress = Callable[[], dict[tuple[str, str], float]]
 
 log = get_logger(__name__)
@@ -387,7 +387,7 @@ class MqttSink:
             if left == 0:
                 raise TimeoutError
             async with asyncio.timeout(left):
-                findings = await self._answer(plugin, asked.content)
+                findings = await self._answer(plugin, asked.content, asked.meta)
             return ResponseMessage(plugin=plugin, transaction=transaction, results=[_answer(one) for one in findings])
         except TimeoutError:
             error = ResponseError(code="expired", message="The request expired before it was its turn.")

@@ -34,6 +34,7 @@ from host.views import EventView, RefusalView, ResultView, View
 SINK = "mqtt"
 GROUP = 16  # made into messages without a pause: others wait for the event loop meanwhile
 RETRY = 5.0
+PUBLISHED = 32 * 1024 * 1024  # bytes of a file that is published: what is larger is fetched from the outbox folder
 
 DeviceOf = Callable[[str, str], str]
 
@@ -145,11 +146,15 @@ def _json(topic: str, message: View) -> Outgoing:
 
 
 async def _content(view: ResultView) -> bytes | None:
-    """The file of a result; None where there is none, or none any more."""
+    """The file of a result; None where there is none, or none any more, or it is too large for a message."""
     if view.artifact is None:
         return None
+    return await asyncio.to_thread(_read, Path(view.artifact))
+
+
+def _read(path: Path) -> bytes | None:
     with contextlib.suppress(FileNotFoundError):
-        return await asyncio.to_thread(Path(view.artifact).read_bytes)
+        return path.read_bytes() if path.stat().st_size <= PUBLISHED else None
     return None
 
 

@@ -21,8 +21,8 @@ from typing import Any, cast
 
 from pydantic_core import to_json
 
-from hooks.results import Artifact, artifact_suffix, text_files
-from host.durable import NAME_LIMIT, sync_files, write_atomically
+from hooks.results import Artifact, Speech, artifact_suffix, text_files
+from host.durable import NAME_LIMIT, copy_atomically, sync_files, write_atomically
 from host.errors import LibraryError
 from host.handover import put_all, resting_contents
 from host.journal import SIDECAR, Journal, Row, Statement
@@ -36,6 +36,7 @@ from host.views import EventView, ResultView
 GROUP = 500
 RETRY = 5.0
 REPORT = ".error.json"
+FOR_PEOPLE = (Artifact.type, Speech.type)  # results whose file is written beside the sidecar
 
 log = get_logger(__name__)
 
@@ -124,10 +125,15 @@ class SidecarSink:
         relative = self._relative(row["source"], row["origin"], row["event_id"])
         written = []
         for result in view.results:
-            for suffix, content in (*self._texts_of(result), *_artifact_of(result)):
+            for suffix, content in self._texts_of(result):
                 path = _place(self._outbox, relative, suffix)
                 write_atomically(path, content)
                 written.append(path)
+            for suffix, artifact in _artifact_of(result):
+                takes_place = result.type == Speech.type and relative.suffix == ".txt"  # of note.txt, note.wav
+                path = _place(self._outbox, relative.with_suffix("") if takes_place else relative, suffix)
+                if copy_atomically(artifact, path):
+                    written.append(path)
         return written
 
     def _texts_of(self, result: ResultView) -> Iterator[tuple[str, bytes]]:
@@ -191,12 +197,12 @@ def _text_files(result: ResultView) -> dict[str, str]:
         return {}
 
 
-def _artifact_of(result: ResultView) -> Iterator[tuple[str, bytes]]:
-    """The file of an artifact and what follows the name; nothing where that is odd, or the library has it no more."""
-    data = result.data if isinstance(result.data, dict) and result.type == Artifact.type else {}
-    with contextlib.suppress(ValueError, FileNotFoundError):
+def _artifact_of(result: ResultView) -> Iterator[tuple[str, Path]]:
+    """The file of an artifact and what follows the name; nothing where that is odd."""
+    data = result.data if isinstance(result.data, dict) and result.type in FOR_PEOPLE else {}
+    with contextlib.suppress(ValueError):
         if result.artifact:
-            yield artifact_suffix(str(data.get("suffix", ""))), Path(result.artifact).read_bytes()
+            yield artifact_suffix(str(data.get("suffix", ""))), Path(result.artifact)
 
 
 def _error_report(view: EventView, row: Row) -> dict[str, Any]:

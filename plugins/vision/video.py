@@ -26,6 +26,7 @@ from hooks import (
     VideoInfo,
     hookimpl,
 )
+from plugins.programs import find_ffmpeg
 
 if TYPE_CHECKING:
     from plugins.vision.extraction import Extractor
@@ -87,7 +88,7 @@ def load(device: Device, settings: VideoSettings) -> Extractor:
         raise ModelUnavailable(
             f"Films need the Python package {error.name}.", "Install it: pip install 'sensorium[video]'."
         ) from error
-    return extraction.Extractor(extraction.find_ffmpeg(settings.ffmpeg), device.threads)
+    return extraction.Extractor(find_ffmpeg(settings.ffmpeg), device.threads)
 
 
 @hookimpl

@@ -96,3 +96,18 @@ def test_a_route_that_states_a_priority_narrows_nothing():
     assert plugins_for(Route(plugin="clip", folders=("z",), priority="background")) == ["clip", "reader"]
     narrow = Route(plugin="clip", folders=("z",))
     assert plugins_for(narrow, Route(plugin="clip", folders=("a",), priority="background")) == ["reader"]
+
+
+def test_a_plugin_by_route_gets_only_what_a_route_of_its_own_matches():
+    def wanted(*routes: Route, origin: str = "speak/note.txt") -> list[str]:
+        found = Routes(routes, PLUGINS, by_route={"words"})
+        return found.plugins_for("text", "text/plain", "inbox", origin)
+
+    mine = Route(plugin="words", folders=("speak",))
+    assert wanted() == []
+    assert wanted(Route(kinds=("text",))) == []
+    assert wanted(Route(plugin="words", priority="background")) == []
+    assert wanted(mine) == ["words"]
+    assert wanted(mine, origin="speak/deep/down/note.txt") == ["words"]
+    assert wanted(mine, origin="elsewhere/speak/note.txt") == []
+    assert wanted(mine, Route(folders=("speak",), enabled=False)) == []

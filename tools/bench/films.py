@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from hooks import Video
-from plugins.vision.extraction import find_ffmpeg
+from plugins.programs import find_ffmpeg
 from tests.worker_client import CPU, WorkerClient
 from tools.bench.intake import workplace
 from tools.bench.report import Figure, Report, spread

@@ -7,7 +7,7 @@ import base64
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 import aiomqtt
 import pytest
@@ -33,7 +33,7 @@ class Plugins:
         self.gate.set()
         self.error: Exception | None = None
 
-    async def answer(self, plugin: str, content: bytes) -> Sequence[Finding]:
+    async def answer(self, plugin: str, content: bytes, meta: Mapping[str, object]) -> Sequence[Finding]:
         self.asked.append((plugin, content))
         await self.gate.wait()
         if self.error is not None:

@@ -15,7 +15,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from plugins.vision.extraction import find_ffmpeg
+from plugins.programs import find_ffmpeg
 from tests.end_to_end.host_process import until
 from tests.plugins.vision.films import SCENES, Apart, a_worker, drawn, shots, taken_apart, tone, video_event
 from tools.films import RATE, Heard, fitted, write_film
