@@ -23,14 +23,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import JsonValue
+
 from hooks.errors import SensoriumError
 from hooks.events import TELL
 from host.config import Address, Config, Inbox, check_plugin_settings
 from host.control import ControlServer
 from host.crew import Crew
 from host.dispatcher import Dispatcher
-from host.errors import ConfigError, HostError, JournalError
+from host.durable import copy_atomically
+from host.errors import ConfigError, HostError, JournalError, NotFound, UsageError
 from host.families import Families
+from host.findings import Finding, remove_made
 from host.intake import Accepted, Intake, Refused, Unsettled
 from host.isolation import Isolated
 from host.journal import Journal, open_journal
@@ -48,6 +52,7 @@ from host.plugin_manager import Plugin, PluginRegistry, find_plugins
 from host.questions import Questions
 from host.records import Records
 from host.remains import Register
+from host.requests import Requests
 from host.routes import Routes
 from host.search import Search
 from host.sinks.plugin import PluginSink, forget_sinks
@@ -57,7 +62,7 @@ from host.sources.folder import FolderSource
 from host.sources.plugin import PluginSource, source_name
 from host.sources.scan import Found, Look
 from host.steps import Observe
-from host.views import EventView, MqttView, SourceView, Status, Submitted
+from host.views import EventView, MqttView, SourceView, Spoken, Status, Submitted
 from host.workers import Launch
 
 if TYPE_CHECKING:
@@ -66,6 +71,7 @@ if TYPE_CHECKING:
     from host.sources.mqtt import MqttSource
 
 SUBMIT = "submit"
+SPEAK = "speak/text.txt"  # whoever would get this speaks where nobody is named
 SETTLED_CHECK = 0.1
 PAUSED_CHECK = 60.0
 SWITCH = 0.001  # seconds for which the loop waits when the intake's thread computes; 5 ms as Python comes
@@ -109,9 +115,10 @@ class App(Questions):
         crew = Crew(gauges, Register(None if read_only else data / "workers"), f"data in {data}", leases.limit)
         background = {name for name in registry.usable if config.plugin_use(name).priority == "background"}
         takes, sinks = registry.media_types_of_plugins(), registry.sinks()
-        reads = registry.reads_of_plugins()
-        routes = Routes(
-            config.routes, registry.hooks_of_plugins(), background, takes, sinks, records.is_disabled, reads
+        reads, is_off = registry.reads_of_plugins(), records.is_disabled
+        by_route = {name for name, plugin in registry.usable.items() if plugin.by_route}
+        self.routes = routes = Routes(
+            config.routes, registry.hooks_of_plugins(), background, takes, sinks, is_off, reads, by_route
         )
         arrive = config.sidecars.derived
         families = Families(journal, library, routes, registry.identify, observe, arrive=arrive)
@@ -151,7 +158,8 @@ class App(Questions):
             sources,
             read_only=read_only,
         )
-        self.publisher = self._publisher(scratch) if has_mqtt else None
+        self._requests = Requests(registry, dispatcher, library, scratch / "requests")
+        self.publisher = self._publisher() if has_mqtt else None
 
     def _attend(
         self, plugin: Plugin, launch: Launch, config: Config, journal: Journal, library: Library, crew: Crew
@@ -193,10 +201,10 @@ class App(Questions):
         data, address = config.paths.data, self._broker_address
         return MqttSource(config.mqtt, data, self.intake, journal, on_refused=refused, address=address)
 
-    def _publisher(self, scratch: Path) -> Publisher:
+    def _publisher(self) -> Publisher:
         from host.publisher import Publisher  # as above
 
-        parts = (self.journal, self.library, self.registry, self.dispatcher, scratch)
+        parts = (self.journal, self.library, self._requests, self.dispatcher)
         return Publisher(self.config, self, *parts, self._broker_address)
 
     async def broker_view(self) -> MqttView | None:
@@ -428,6 +436,28 @@ class App(Questions):
         async with self.working():
             return await self._submit(paths, wait)
 
+    async def say(
+        self, text: str, out: str, plugin: str | None = None, meta: dict[str, JsonValue] | None = None
+    ) -> Spoken:
+        """Speak a text into a file."""
+        if not text.strip():
+            raise UsageError("There is nothing to say.", 'Give it a text: sensorium say "good morning".')
+        speaker = self._speaker(plugin)
+        async with self._with_workers():
+            finding = await self._requests.spoken(speaker, text, meta or {})
+        return await asyncio.to_thread(_handed_over, finding, speaker, out)
+
+    def _speaker(self, plugin: str | None) -> str:
+        speakers = [one.name for one in self.registry.speakers()]
+        if plugin is not None and plugin not in speakers:
+            known = ", ".join(speakers) or "none"
+            raise NotFound(f"No plugin {plugin!r} that speaks is in use.", f"In use are: {known}.")
+        routed = self.routes.plugins_for("text", "text/plain", self.config.inboxes[0].name, SPEAK)
+        chosen = [plugin] if plugin else [name for name in routed if name in speakers] or speakers
+        if not chosen:
+            raise NotFound("No plugin in use can speak.", "`sensorium plugins` says why; `espeak` is the usual one.")
+        return chosen[0]
+
     async def _submit(self, paths: list[str], wait: bool) -> list[Submitted]:
         found = [_submitted_file(path) for path in paths]
         files = [one for one in found if isinstance(one, FileArrival)]
@@ -451,6 +481,20 @@ class App(Questions):
     def _goes_on(self, view: EventView) -> bool:
         """Whether something may still be found: what waits for a plugin that is off, waits for somebody."""
         return any(not self.dispatcher.records.of(plugin).off for plugin in view.pending)
+
+
+def _handed_over(finding: Finding, plugin: str, out: str) -> Spoken:
+    """Move what was said to where it shall be."""
+    made, path = finding.file, Path(from_text(out))
+    facts = {key: finding.data[key] for key in ("voice", "language", "sample_rate", "duration", "loudness", "problems")}
+    try:
+        if made is None or not copy_atomically(made, path):
+            raise UsageError(f"What {plugin} said is not there any more.", "Try again.")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}.", "Name another file with --out.") from error
+    finally:
+        remove_made([made] if made is not None else [])
+    return Spoken(path=out, plugin=plugin, **facts)
 
 
 def _submitted_file(path: str) -> FileArrival | Refused:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from importlib import metadata
-from pathlib import Path
 
 from host.config import Address, Config, Mqtt
 from host.dispatcher import Dispatcher
@@ -15,7 +14,6 @@ from host.mqtt.client import Connection
 from host.mqtt.link import Link
 from host.mqtt.messages import Topics
 from host.names import from_text
-from host.plugin_manager import PluginRegistry
 from host.requests import Requests
 from host.sinks.mqtt import REQUESTS_AT_ONCE, Announcement, MqttSink
 from host.sinks.outbox import Outbox
@@ -37,9 +35,8 @@ class Publisher:
         service: Service,
         journal: Journal,
         library: Library,
-        registry: PluginRegistry,
+        requests: Requests,
         dispatcher: Dispatcher,
-        scratch: Path,
         address: Callable[[], Address],
     ) -> None:
         self._settings = config.mqtt
@@ -48,7 +45,6 @@ class Publisher:
         named = device_namer(config.mqtt)
         topics = Topics(config.mqtt.base_topic, config.mqtt.name or socket.gethostname())
         self._outbox = Outbox(journal, library, topics, named)
-        requests = Requests(registry, dispatcher, library, scratch / "requests")
         self._sink = MqttSink(
             self._outbox,
             journal,

@@ -567,6 +567,19 @@ class PlanView(View):
     models: list[PlannedModel]
 
 
+class Spoken(View):
+    """A text that was spoken into a file; `duration` in seconds, `problems` are sentences for people."""
+
+    path: str
+    plugin: str
+    voice: str
+    language: str
+    sample_rate: int
+    duration: float
+    loudness: float | None
+    problems: list[str]
+
+
 class Check(View):
     """One line of `sensorium doctor`."""
 
@@ -618,6 +631,14 @@ class Service(Protocol):
 
     async def submit(self, paths: list[str], wait: bool = False) -> list[Submitted]:
         """Take in files by copy, wherever they lie; with `wait`, return when their jobs are finished."""
+
+    async def say(
+        self, text: str, out: str, plugin: str | None = None, meta: dict[str, JsonValue] | None = None
+    ) -> Spoken:
+        """Speak a text into the file `out`; by the plugin that speaks what is dropped into `speak/`, or the one named.
+
+        `meta` is how, in the plugin's words: voice, language, speed, pitch, format and so on.
+        """
 
     async def plugins(self) -> list[PluginView]:
         """All plugins that are installed, usable or not."""

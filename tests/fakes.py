@@ -44,6 +44,7 @@ from host.views import (
     ResidencyView,
     ResidentView,
     ResultView,
+    Spoken,
     Status,
     Submitted,
     TaskView,
@@ -257,6 +258,16 @@ class FakeService:
         if wait:
             await self.finish.wait()
         return answers
+
+    async def say(
+        self, text: str, out: str, plugin: str | None = None, meta: dict[str, object] | None = None
+    ) -> Spoken:
+        wishes = meta or {}
+        voice, language = str(wishes.get("voice", "en-us")), str(wishes.get("language", "en"))
+        return Spoken(
+            path=out, plugin=plugin or "espeak", voice=voice, language=language, sample_rate=22_050,
+            duration=len(text) / 10, loudness=-19.0, problems=["It whispers."] if "emotion" in wishes else [],
+        )  # fmt: skip
 
     async def plugins(self) -> list[PluginView]:
         common = {"version": "0.1.0", "distribution": "sensorium", "api": "1"}

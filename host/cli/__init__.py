@@ -22,6 +22,7 @@ from host.cli import (
     plan,
     results,
     run,
+    say,
     search,
     status,
     tasks,
@@ -38,7 +39,7 @@ EXIT_CODES = (
     "130 interrupted."
 )
 COMMANDS = (
-    ("Work", (run.run, files.submit, files.requeue, clusters.cluster, run.pause, run.resume)),
+    ("Work", (run.run, files.submit, say.say, files.requeue, clusters.cluster, run.pause, run.resume)),
     ("Look", (status.status, leases.leases, results.results, results.why, search.search, ask.ask, clusters.clusters)),
     ("Set up", (inventory.plugins, inventory.models, plan.plan, new_plugin.new_plugin, doctor.doctor)),
 )

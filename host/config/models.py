@@ -258,6 +258,9 @@ class Route(Section):
     )
 
 
+SPOKEN = (Route(plugin="espeak", folders=("speak", "sensorium/in/*/speak")),)
+
+
 class PluginUse(Section):
     """What the host does with a plugin: keys of the plugin's table beside its own. None: as the plugin says."""
 
@@ -494,7 +497,7 @@ class Config(Section):
     jobs: Jobs = Jobs()
     sidecars: Sidecars = Sidecars()
     clusters: Clusters = Clusters()
-    routes: tuple[Route, ...] = Field(default=(), alias="route")
+    routes: tuple[Route, ...] = Field(default=SPOKEN, alias="route")
     mqtt: Mqtt = Field(default=MQTT)
     plugins: dict[str, dict[str, Any]] = Field(
         default_factory=dict,

@@ -23,7 +23,7 @@ import base64
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -292,6 +292,9 @@ class Request(BaseModel):
     timeout: Annotated[float, Field(gt=0, le=3600)] | None = Field(
         default=None, description="Seconds after which no answer is wanted any more."
     )
+    meta: dict[str, JsonValue] = Field(
+        default_factory=dict, description="What the plugin is told beside the content, as the voice to speak with."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +304,7 @@ class Asked:
     content: bytes
     transaction: Transaction = None
     timeout: float | None = None
+    meta: dict[str, JsonValue] = field(default_factory=dict)
 
 
 def read_request(payload: bytes) -> Asked:
@@ -313,11 +317,11 @@ def read_request(payload: bytes) -> Asked:
     except ValidationError as error:
         first = error.errors()[0]
         where = str(first["loc"][0]) if first["loc"] else "the request"
-        raise UsageError(f"{where}: {first['msg']}.", "Send transaction, text or media, and timeout.") from error
+        raise UsageError(f"{where}: {first['msg']}.", "Send transaction, text or media, timeout and meta.") from error
     if (request.text is None) == (request.media is None):
         raise UsageError("A request has either `text` or `media`.", "Send one of them.")
     content = request.text.encode() if request.text is not None else _decoded(request.media or "")
-    return _filled(Asked(content, request.transaction, request.timeout))
+    return _filled(Asked(content, request.transaction, request.timeout, request.meta))
 
 
 def transaction_of(payload: bytes) -> Transaction:

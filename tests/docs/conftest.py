@@ -23,7 +23,7 @@ from tests.mosquitto import free_port
 from tools.drawn_world import Scene, write_scenes
 
 SCENES = (Scene("cat", "black", "table"), Scene("circle", "red", "white", position="left"))
-USED = ("clip", "metadata")  # the others would work on the same few files for longer
+USED = ("clip", "espeak", "metadata")  # the others would work on the same few files for longer
 CONFIGURATION = """
 [[inbox]]
 path = "inbox"

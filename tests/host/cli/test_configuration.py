@@ -9,7 +9,7 @@ from host.config import load_config
 
 
 def test_check_says_what_is_valid(cli, here):
-    assert cli("config", "check").out == "No configuration file; the defaults: valid, 1 inbox, 0 routes.\n"
+    assert cli("config", "check").out == "No configuration file; the defaults: valid, 1 inbox, 1 route.\n"
     (here / "config.toml").write_text('[[inbox]]\npath = "a"\n[[inbox]]\npath = "b"\n[[route]]\n')
     assert cli("config", "check").out == f"{here}/config.toml: valid, 2 inboxes, 1 route.\n"
 
