@@ -1,7 +1,7 @@
 """Says what the plugins of an environment are, for a host that cannot import them: `python -m hooks.describe`.
 
-    stdin    {"plugin": {…its settings…}, …}          the tables that the configuration has for them
-    stdout   [{"name": …, "module": …, "hooks": …}]   one for each entry point; what plugins print goes to stderr
+stdin    {"plugin": {…its settings…}, …}          the tables that the configuration has for them
+stdout   [{"name": …, "module": …, "hooks": …}]   one for each entry point; what plugins print goes to stderr
 """
 
 from __future__ import annotations

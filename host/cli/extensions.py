@@ -27,10 +27,11 @@ def plugin_commands() -> dict[str, Any]:
     with contextlib.suppress(ConfigError):
         configured = load_config().plugins
     registry = find_plugins(configured, lambda _name, settings_class: settings_class.model_construct())
-    return {name: command for plugin in registry.usable.values() for name, command in _commands(plugin).items()}
+    return {name: command for plugin in registry.usable.values() for name, command in commands_of(plugin).items()}
 
 
-def _commands(plugin: Plugin) -> dict[str, Any]:
+def commands_of(plugin: Plugin) -> dict[str, Any]:
+    """The commands that one plugin adds, by name."""
     if "register_commands" not in plugin.hooks:
         return {}
     app = typer.Typer()

@@ -16,7 +16,7 @@ import numpy as np
 from ctranslate2.specs import whisper_spec
 from tokenizers import Tokenizer
 
-from tools.bench.intake import workplace
+from tools.bench.intake import users_environment, workplace
 from tools.bench.report import Figure, Report, spread
 from tools.spoken_world import GRAMMARS, Espeak, Speech, Take, random_voice, write_wav
 from tools.train_whisper.__main__ import VOCABULARY_FILE
@@ -72,7 +72,7 @@ def record(folder: Path, seed: int) -> None:
 def time_bare(inbox: Path, model: Path, beam: int) -> float:
     """Seconds of the whole process."""
     cores = str(os.cpu_count())
-    environment = {**os.environ, "OMP_NUM_THREADS": cores, "OPENBLAS_NUM_THREADS": cores}
+    environment = users_environment(OMP_NUM_THREADS=cores, OPENBLAS_NUM_THREADS=cores)
     command = [sys.executable, "-c", BARE, str(inbox), str(model), cores, str(beam)]
     began = time.perf_counter()
     answer = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
@@ -87,7 +87,7 @@ def time_host(folder: Path, model: Path, beam: int) -> tuple[float, int]:
     (folder / "config.toml").write_text(CONFIG.format(model=model, beam=beam))
     command = [sys.executable, "-m", "host", "run", "--once", "--config", str(folder / "config.toml")]
     began = time.perf_counter()
-    subprocess.run(command, check=True, capture_output=True)
+    subprocess.run(command, env=users_environment(), check=True, capture_output=True)
     took = time.perf_counter() - began
     sidecars = [json.loads(path.read_text()) for path in (folder / "outbox").glob("*.json")]
     heard = sum([result["type"] for result in sidecar["results"]] == ["transcript"] for sidecar in sidecars)

@@ -38,6 +38,11 @@ IDLE_END = 15.0
 POLL = 0.02
 
 
+def users_environment(**more: str) -> dict[str, str]:
+    """Our environment, in which Python keeps what it compiles: some machines for building say that it must not."""
+    return {**{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}, **more}
+
+
 @contextlib.contextmanager
 def workplace() -> Iterator[Path]:
     """A folder on the disk (not in memory: commits are what is measured), gone afterwards."""

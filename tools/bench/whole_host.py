@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from tools.bench.intake import workplace
+from tools.bench.intake import users_environment, workplace
 from tools.bench.report import Figure, Report, spread
 from tools.drawn_world import write_samples
 
@@ -53,7 +53,7 @@ top = 0
 
 def time_bare(folder: Path) -> float:
     """Seconds of the whole process."""
-    environment = {**os.environ, "OMP_NUM_THREADS": str(os.cpu_count())}
+    environment = users_environment(OMP_NUM_THREADS=str(os.cpu_count()))
     command = [sys.executable, "-c", BARE, str(folder), str(os.cpu_count())]
     began = time.perf_counter()
     answer = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
@@ -68,7 +68,7 @@ def time_host(folder: Path) -> tuple[float, int]:
     (folder / "config.toml").write_text(CONFIG)
     command = [sys.executable, "-m", "host", "run", "--once", "--config", str(folder / "config.toml")]
     began = time.perf_counter()
-    subprocess.run(command, check=True, capture_output=True)
+    subprocess.run(command, env=users_environment(), check=True, capture_output=True)
     took = time.perf_counter() - began
     sidecars = [json.loads(path.read_text()) for path in (folder / "outbox").glob("*.json")]
     return took, FILES - sum(len(sidecar["results"]) == 1 for sidecar in sidecars)

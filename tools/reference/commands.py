@@ -9,6 +9,8 @@ from typing import Any
 from typer.main import get_command
 
 from host.cli import EXIT_CODES, build
+from host.cli.extensions import commands_of
+from host.plugin_manager import find_plugins
 from tools.reference.markdown import cell, code, table
 
 COMMON = ("--config", "--data", "--json", "--help")
@@ -29,8 +31,12 @@ def page() -> str:
 
 
 def commands() -> Iterator[tuple[str, Any]]:
-    """Every command of ours by its words, as `mqtt watch`; plugins' own are not among them."""
+    """Every command of ours by its words, as `mqtt watch`, and those of the plugins that come with the host."""
     yield from _below(get_command(build()), ())
+    registry = find_plugins({}, lambda _name, settings: settings.model_construct())
+    for plugin in registry.usable.values():
+        if plugin.distribution == "sensorium":
+            yield from sorted(commands_of(plugin).items())
 
 
 def _below(group: Any, words: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
