@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -64,7 +65,7 @@ async def test_the_reader_in_python_prints_what_is_found(place):
 async def test_the_commands_of_the_shell_publish_ask_and_are_answered(place, tmp_path):
     """The answers are watched beside the shell's own subscribers: those may come too late on a slow machine."""
     (tmp_path / "cat.jpg").write_text("no picture, but a text that says something")
-    code = example("sh", 0, place).replace("-W 10", "-W 100")
+    code = example("sh", -1, place).replace("-W 10", "-W 100")
     async with running(place), recording(place) as watcher:
         await watcher.until(lambda: watcher.last(f"{HOST}/availability"))
         with (tmp_path / "said").open("w") as said:
@@ -75,13 +76,14 @@ async def test_the_commands_of_the_shell_publish_ask_and_are_answered(place, tmp
         try:
             await watcher.until(lambda: len(watcher.bodies("results")) >= 2 and all(map(watcher.on, answers)), 120)
         finally:
-            os.killpg(shell.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(shell.pid, signal.SIGKILL)
             await shell.wait()
     assert watcher.origins() == {"sensorium/in/porch/front", "sensorium/in/porch/note"}
     assert '"plugin":"measure"' in (tmp_path / "said").read_text()  # mosquitto_rr showed its answer
 
 
 def test_the_message_of_the_request_is_json():
-    [message] = re.findall(r'-m "(\{.*\})"', blocks("sh")[0])
+    [message] = re.findall(r'-m "(\{.*\})"', blocks("sh")[-1])
     plain = message.replace('\\"', '"').replace("$(base64 -w0 cat.jpg)", "AAAA")
     assert json.loads(plain) == {"transaction": 1, "media": "AAAA"}
