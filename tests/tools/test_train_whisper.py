@@ -16,17 +16,17 @@ from tokenizers import Tokenizer
 from plugins.audio.whisper import WhisperSettings
 from tools.spoken_world import GRAMMARS, LANGUAGES, Espeak, Take, is_held_out, random_voice, vocabulary
 from tools.train_whisper import evaluate
-from tools.train_whisper.__main__ import VOCABULARY_FILE, make_model
+from tools.train_whisper.__main__ import CHECKPOINT, VOCABULARY_FILE, make_model
 from tools.train_whisper.batches import Batches
 from tools.train_whisper.corpus import Utterance, speak_corpus
 from tools.train_whisper.evaluate import Listener, Speakers, word_error_rate, word_errors
 from tools.train_whisper.model import EOT, FIRST_TIMESTAMP, FRAMES, NO_SPEECH, NO_TIMESTAMPS, PREVIOUS, TinyWhisper
 from tools.train_whisper.tokens import Tokens
-from tools.train_whisper.training import Progress, Stage, train
+from tools.train_whisper.training import Schedule, Training
 from tools.train_whisper.windows import Windows
 
 BUNDLED = VOCABULARY_FILE.parent
-STAGES = (Stage(2, 2, 1e-3, short=True), Stage(2, 2, 1e-3))
+FEW = Schedule(steps=8, short=6, cooldown=2, batch=2)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -77,7 +77,8 @@ def test_no_training_utterance_is_held_out(corpus):
 
 
 def test_a_trained_model_loads_through_faster_whisper(tmp_path):
-    make_model(tmp_path / "made", STAGES, utterances=40)
+    make_model(tmp_path / "made", FEW, utterances=40)
+    assert not (tmp_path / "made" / CHECKPOINT).exists()
     listed = [line.split("  ") for line in (tmp_path / "made" / "SHA256SUMS").read_text().splitlines()]
     for digest, name in listed:
         assert hashlib.sha256((tmp_path / "made" / name).read_bytes()).hexdigest() == digest
@@ -95,14 +96,31 @@ def test_the_bundled_configuration_is_what_the_script_writes(name, tmp_path, tok
     assert (tmp_path / name).read_bytes() == (BUNDLED / name).read_bytes()
 
 
-def test_the_same_seed_trains_the_same_weights(corpus, tokens):
-    one, other = (train(corpus, tokens, STAGES, 0, lambda _: None).state_dict() for _ in range(2))
+def test_interrupted_training_ends_with_the_same_weights_as_any_other_of_the_seed(corpus, tokens, tmp_path):
+    whole = Training(corpus, tokens, FEW, 0)
+    assert [progress.step for progress in whole.steps(workers=1)] == [1, 2, 3, 4, 5, 6, 7, 8]
+    first, then = (Training(corpus, tokens, FEW, 0) for _ in range(2))
+    assert [progress.step for _, progress in zip(range(3), first.steps(), strict=False)] == [1, 2, 3]
+    first.save(tmp_path / CHECKPOINT)
+    then.restore(tmp_path / CHECKPOINT)
+    assert [progress.step for progress in then.steps()] == [4, 5, 6, 7, 8]
+    one, other = whole.model.state_dict(), then.model.state_dict()
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+def test_the_rate_rises_falls_slowly_and_ends_at_nothing():
+    schedule = Schedule(steps=4000, short=0, cooldown=1000)
+    shares = [schedule.share_at(step) for step in range(4001)]
+    assert shares[0] == 0.01
+    assert shares[100] == shares[899] == 1
+    assert shares[3000] == pytest.approx(shares[2999], abs=0.001)
+    assert 0.5 < shares[3000] < 0.6
+    assert shares[4000] == 0
+
+
 def test_some_steps_lower_the_losses(corpus, tokens):
-    told: list[Progress] = []
-    train(corpus, tokens, (Stage(24, 4, 2e-3, short=True),), 0, told.append)
+    training = Training(corpus, tokens, Schedule(steps=24, short=24, cooldown=6, batch=4), 0)
+    told = list(training.steps())
     for loss in ("token_loss", "time_loss", "frame_loss"):
         values = [getattr(progress, loss) for progress in told]
         assert sum(values[-6:]) < sum(values[:6]), loss
@@ -130,8 +148,12 @@ def test_a_window_says_what_is_in_it(corpus, tokens):
             assert wanted[-1 - len(text) : -1] == text
         else:
             seen.add("with times")
-            assert wanted[-3] >= FIRST_TIMESTAMP <= wanted[-2]
-            assert wanted[-3] - FIRST_TIMESTAMP == round(window.sentences[0].end * 50)
+            times = [token - FIRST_TIMESTAMP for token in wanted[window.targets.first :] if token >= FIRST_TIMESTAMP]
+            edges = [round(50 * edge) for s in window.sentences for edge in (s.start, s.end)]
+            assert times[: len(edges)] == edges
+            lone_or_cut = len(times) - len(edges)
+            assert lone_or_cut == 1 if len(window.sentences) == 1 else lone_or_cut <= 1
+            assert len(window.targets.looks) > len(edges)
         if given[0] == PREVIOUS:
             seen.add("prompt")
             assert window.targets.first <= 224
@@ -139,7 +161,7 @@ def test_a_window_says_what_is_in_it(corpus, tokens):
 
 
 def test_a_layout_stands_for_the_whole_window(corpus, tokens):
-    batch = next(iter(Batches(Windows(corpus, tokens, 0, short=False), 4, 0)))
+    batch = Batches(Windows(corpus, tokens, 0, short=False), 4, 0)[0][0]
     layout = batch.layout
     stored = (layout.position >= 0).sum(1)
     stood_for = layout.log_count.exp().sum(1)
@@ -163,7 +185,7 @@ def test_what_stands_for_the_rest_of_the_window_is_as_good_as_the_rest(corpus, t
     for row, window in enumerate(whole):
         heard = len(window.samples) // 320
         same = torch.nn.functional.cosine_similarity(few[row, :heard], all_of_them[row, :heard], dim=-1)
-        assert same.mean() > 0.98
+        assert same.mean() > 0.96
 
 
 def test_word_errors_are_the_fewest_changes():

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import math
-import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from faster_whisper.feature_extractor import FeatureExtractor
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
+from torch.utils.data import Dataset
 
-from tools.train_whisper.model import FRAMES, MELS, Layout
+from tools.train_whisper.model import FRAMES, MELS, NEVER, Layout
 from tools.train_whisper.windows import Window, Windows
 
 HOP, FFT = 160, 400
 STRIDE = 64  # frames that one stand-in stands for
 AHEAD = 6  # batches that are drawn together and sorted by length
-OF_NOTHING = -1e9
 DEEPEST = 8.0  # powers of ten below the loudest at which Whisper's spectra are cut off
 
 
@@ -31,25 +30,32 @@ class Batch:
     layout: Layout
 
 
-class Batches:
-    """Endless batches; the same for a seed."""
+class Batches(Dataset[list[Batch]]):
+    """Groups of `AHEAD` batches; each depends on the seed and its number alone, so any process may draw any of them.
 
-    def __init__(self, windows: Windows, size: int, seed: int) -> None:
-        self._windows, self._size = windows, size
-        self._rng, self._generator = random.Random(f"whisper batches {seed}"), torch.Generator().manual_seed(seed)
+    The first `short` groups have short windows, and about half of those that follow.
+    """
+
+    def __init__(self, windows: Windows, size: int, seed: int, short: int = 0) -> None:
+        self._windows, self._size, self._seed, self._short = windows, size, seed, short
+        self._rng, self._generator = windows.rng, torch.Generator()
         self._filters = torch.tensor(FeatureExtractor().mel_filters)
         self._hann = torch.hann_window(FFT)
 
-    def __iter__(self) -> Iterator[Batch]:
-        while True:
-            prompts = self._rng.random() < 0.35
-            drawn = [self._windows.draw(prompts=prompts) for _ in range(AHEAD * self._size)]
-            drawn.sort(key=lambda window: len(window.samples))
-            groups = [drawn[start : start + self._size] for start in range(0, len(drawn), self._size)]
-            self._rng.shuffle(groups)
-            for group in groups:
-                mel = self._spectra(group)
-                yield Batch(group, mel, self._layout(group, mel.shape[-1] // 2))
+    def __getitem__(self, number: int) -> list[Batch]:
+        self._rng.seed(f"whisper batches {self._seed} {number}")
+        self._generator.manual_seed(self._rng.getrandbits(60))
+        self._windows.short = number < self._short or self._rng.random() < 0.5
+        prompts = self._rng.random() < (0.2 if self._windows.short else 0.35)
+        drawn = [self._windows.draw(prompts=prompts) for _ in range(AHEAD * self._size)]
+        drawn.sort(key=lambda window: len(window.samples))
+        groups = [drawn[start : start + self._size] for start in range(0, len(drawn), self._size)]
+        self._rng.shuffle(groups)
+        return [self._batch(group) for group in groups]
+
+    def _batch(self, windows: Sequence[Window]) -> Batch:
+        mel = self._spectra(windows)
+        return Batch(windows, mel, self._layout(windows, mel.shape[-1] // 2))
 
     def _spectra(self, windows: Sequence[Window]) -> Tensor:
         samples = torch.zeros(len(windows), max(len(w.samples) for w in windows) + 10 * HOP)
@@ -111,7 +117,7 @@ class Batches:
             rows.append(row)
         position[position >= FRAMES] = -1
         longest = max(1, *(len(row) for row in rows))
-        filled = [row + [(0, 0, OF_NOTHING)] * (longest - len(row)) for row in rows]
+        filled = [row + [(0, 0, NEVER)] * (longest - len(row)) for row in rows]
         columns = [torch.tensor([[entry[k] for entry in row] for row in filled]) for k in range(3)]
         return Layout(position, columns[0], columns[1].clamp(max=FRAMES - 1), columns[2].float())
 

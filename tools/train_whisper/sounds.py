@@ -14,11 +14,11 @@ WHITE, COLOURED = 6, 6
 
 
 class Sounds:
-    """Draws sounds; the same for the same generators."""
+    """Draws sounds with `rng`; the noise that they are made of is the same for a seed."""
 
-    def __init__(self, rng: random.Random, generator: np.random.Generator) -> None:
-        self._rng, self._generator = rng, generator
-        self._noises = [self._white() for _ in range(WHITE)] + [self._coloured() for _ in range(COLOURED)]
+    def __init__(self, rng: random.Random, seed: int) -> None:
+        self._rng, self._generator = rng, np.random.default_rng(seed)
+        self._noises = [self._white() for _ in range(WHITE)] + [self._coloured(k / COLOURED) for k in range(COLOURED)]
 
     def noise(self, count: int) -> np.ndarray:
         """A piece of white or coloured noise, of standard deviation 1."""
@@ -34,7 +34,8 @@ class Sounds:
     def room(self, samples: np.ndarray) -> np.ndarray:
         """The samples with an echo that dies away."""
         size = int(self._rng.uniform(0.05, 0.35) * RATE)
-        echo = self._generator.standard_normal(size) * np.exp(-np.arange(size) * (6.9 / size))
+        start = self._rng.randrange(STRETCH - size)
+        echo = self._noises[0][start : start + size] * np.exp(-np.arange(size) * (6.9 / size))
         echo *= self._rng.uniform(0.1, 0.7) / np.sqrt((echo**2).sum())
         echo[0] += 1
         total = 1 << (len(samples) + size - 1).bit_length()
@@ -53,9 +54,9 @@ class Sounds:
     def _white(self) -> np.ndarray:
         return self._generator.standard_normal(STRETCH).astype(np.float32)
 
-    def _coloured(self) -> np.ndarray:
+    def _coloured(self, share: float) -> np.ndarray:
         spectrum = np.fft.rfft(self._white())
-        colour = (np.arange(len(spectrum)) + 500.0) ** self._rng.uniform(0.3, 1.0)
+        colour = (np.arange(len(spectrum)) + 500.0) ** (0.3 + 0.7 * share)
         sound = np.fft.irfft(spectrum / colour).astype(np.float32)
         return sound / sound.std()
 

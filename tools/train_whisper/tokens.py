@@ -1,7 +1,8 @@
 """What the model is to write for a window, in Whisper's tokens.
 
-Without times, all sentences. With times, the first sentence between its own, and then the start of the next one (or its
-own end again): faster-whisper keeps a lone segment's start only if a pair of times follows, and reads on from the last.
+All sentences; with times, each between its own, as Whisper's own training had them. Where the window's end cuts one,
+its start is written last, and faster-whisper reads on from there. After a lone sentence its end is written twice,
+because faster-whisper keeps the start of a lone one only if a pair of times follows.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from tools.train_whisper.model import (
     SPACE,
     TRANSCRIBE,
 )  # fmt: skip
+
+EDGE = 0.1  # seconds of a sentence that its start, and its end, are read from
 
 Spoken = Sequence[tuple[float, float, Words]]
 
@@ -78,17 +81,20 @@ class Tokens:
     def with_times(
         self, language: str, before: list[int], spoken: Spoken, cut: float | None, rng: random.Random
     ) -> Targets:
-        """The first sentence, and where to read on."""
+        """All that is said between its times, and where to read on."""
         tokens, looks, first = self._begun(language, before)
         at = len(tokens)
-        if spoken:
-            start, end, words = spoken[0]
+        for start, end, words in spoken:
+            begin, finish = words[0][1], words[-1][2]
+            looks.append((len(tokens) - 1, begin, begin + EDGE))
             tokens.append(_stamp(start))
             self._write(words, tokens, looks)
-            following = spoken[1][0] if len(spoken) > 1 else end if cut is None else cut
-            tokens += [_stamp(end), _stamp(following)]
-        else:
+            looks.append((len(tokens) - 1, finish - EDGE, finish))
+            tokens.append(_stamp(end))
+        if not spoken:
             tokens.append(FIRST_TIMESTAMP)
+        elif cut is not None or len(spoken) == 1:
+            tokens.append(tokens[-1] if cut is None else _stamp(cut))
         targets = _finished(tokens, looks, first, is_silent=not spoken)
         if spoken:
             _mislead(targets, at, spoken[0][0], rng)

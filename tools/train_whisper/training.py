@@ -1,17 +1,24 @@
-"""The training loop: tokens, times, and which word is spoken in each frame."""
+"""The training loop: tokens, times, and which word is spoken in each frame.
+
+Matrices are trained with Muon (K. Jordan and others, 2024, in PyTorch), the rest with AdamW. Until the cool-down (S. Hu
+and others, arXiv 2404.06395) the rate does not depend on the end, so a run can be made longer as long as that has not
+begun.
+"""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader
 
-from tools.train_whisper.batches import Batch, Batches
+from tools.train_whisper.batches import AHEAD, Batch, Batches
 from tools.train_whisper.corpus import Utterance
 from tools.train_whisper.model import GUIDED_HEAD, TIMESTAMPS, VOCABULARY, WIDTH, TinyWhisper
 from tools.train_whisper.tokens import Tokens
@@ -20,20 +27,28 @@ from tools.train_whisper.windows import Windows
 IGNORED = -100
 FRAMES_A_SECOND = 50
 NEAR = 6  # timestamps on either side of the true one that count as nearly right
+FULL = 900  # steps with the whole rate
 SPREAD = 1.5  # of that, in timestamps of 20 ms
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
-    """So many steps at a learning rate; with `short` windows first, because they are learned sooner."""
+class Schedule:
+    """So many steps of `batch` windows; the first `short` of them with short windows, which are learned sooner.
 
-    steps: int
-    batch: int
-    learning_rate: float
-    short: bool = False
+    The rate falls in the last `cooldown` steps to nothing; `rate` is AdamW's and `matrix_rate` Muon's. Of the default
+    one a third was run: see the model card of plugins/audio/tiny/whisper.
+    """
 
+    steps: int = 9_000
+    short: int = 2_400
+    cooldown: int = 1_800
+    batch: int = 12
+    rate: float = 2e-3
+    matrix_rate: float = 1e-2
 
-STAGES = (Stage(5_500, 10, 1.6e-3, short=True), Stage(4_000, 12, 1.3e-3))
+    def share_at(self, step: int) -> float:
+        """The share of the rate: a warm-up of a hundred steps, 1, an inverse square root, a line down to nothing."""
+        return min(1.0, (step + 1) / 100, math.sqrt(FULL / (step + 1))) * min(1.0, (self.steps - step) / self.cooldown)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +77,7 @@ class _Task:
     def parameters(self) -> list[nn.Parameter]:
         return [*self.model.parameters(), *self.word_head.parameters()]
 
-    def losses(self, batch: Batch, progress: float) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor, Tensor]]:
+    def losses(self, batch: Batch, frame_weight: float) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor, Tensor]]:
         """The whole loss, and its parts with the share of tokens that were right."""
         given, wanted = self._rows(batch)
         with torch.autocast("cpu", torch.bfloat16):
@@ -75,7 +90,7 @@ class _Task:
         token_loss, time_loss, right = self._writing(logits, wanted[counted])
         frame_loss = self._hearing(batch, frames)
         guide_loss = self._looking(batch, attention)
-        whole = token_loss + 0.25 * time_loss + (1 - 0.6 * progress) * frame_loss + 0.15 * guide_loss
+        whole = token_loss + 0.25 * time_loss + frame_weight * frame_loss + 0.15 * guide_loss
         return whole, (token_loss.detach(), time_loss.detach(), frame_loss.detach(), right)
 
     def _rows(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -124,48 +139,87 @@ class _Task:
         if not looks:
             return torch.zeros(())
         number, place, first, end = torch.tensor(looks).unbind(1)
-        shares, frame = attention[number, GUIDED_HEAD[1], place], torch.arange(attention.shape[-1])[None]
+        shares = attention[number, GUIDED_HEAD[1], place].float().softmax(-1)
+        frame = torch.arange(attention.shape[-1])[None]
         inside = ((frame >= first[:, None]) & (frame < end[:, None])).float()
         goal = inside / inside.sum(1, keepdim=True).clamp(min=1)
         return -(goal * (shares + 1e-5).log()).sum(1).mean()
 
 
-def train(
-    corpus: Sequence[Utterance], tokens: Tokens, stages: Sequence[Stage], seed: int, report: Callable[[Progress], None]
-) -> TinyWhisper:
-    """Train a model from nothing; the same corpus, stages, seed and libraries give the same weights on one thread.
+class Training:
+    """A model in training, from nothing; the same corpus, schedule, seed and libraries give the same weights.
 
-    Sets torch's global seed. `report` is called after every step.
+    That is so on one thread, with any number of interruptions. Sets torch's global seed.
     """
-    torch.manual_seed(seed)
-    task = _Task(TinyWhisper(tokens.used), tokens)
-    started, done = time.monotonic(), 0
-    for number, stage in enumerate(stages):
-        windows = Windows(corpus, tokens, seed + number, short=stage.short)
-        batches = iter(Batches(windows, stage.batch, seed + number))
-        optimizer = _optimizer(task.parameters(), stage)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step, stage=stage: _rate(step, stage))
-        for step in range(stage.steps):
-            loss, parts = task.losses(next(batches), step / stage.steps)
+
+    def __init__(self, corpus: Sequence[Utterance], tokens: Tokens, schedule: Schedule, seed: int) -> None:
+        torch.manual_seed(seed)
+        self.schedule, self.done = schedule, 0
+        self._task = _Task(TinyWhisper(tokens.used), tokens)
+        self._optimizers = _optimizers(self._task.model, self._task.word_head, schedule)
+        windows = Windows(corpus, tokens, seed, short=False)
+        self._batches = Batches(windows, schedule.batch, seed, schedule.short // AHEAD)
+
+    @property
+    def model(self) -> TinyWhisper:
+        """The model as it is now."""
+        return self._task.model
+
+    def save(self, path: Path) -> None:
+        """Write all that is needed to go on; a file that is there is replaced once the new one is whole."""
+        parts = [self._task.model, self._task.word_head, *self._optimizers]
+        part_written = path.with_suffix(".part")
+        torch.save({"done": self.done, "parts": [part.state_dict() for part in parts]}, part_written)
+        part_written.replace(path)
+
+    def restore(self, path: Path) -> None:
+        """Go on from where `save` was called."""
+        saved = torch.load(path, weights_only=True)
+        parts = [self._task.model, self._task.word_head, *self._optimizers]
+        for part, state in zip(parts, saved["parts"], strict=True):
+            part.load_state_dict(state)
+        self.done = saved["done"]
+
+    def steps(self, workers: int = 0) -> Iterator[Progress]:
+        """Train up to the end of the schedule, a step at a time; `workers` processes draw the windows."""
+        started = time.monotonic()
+        first, last = self.done // AHEAD, -(-self.schedule.steps // AHEAD)
+        groups = DataLoader(
+            self._batches, batch_size=None, sampler=range(first, last), num_workers=workers,
+            prefetch_factor=3 if workers else None,
+        )  # fmt: skip
+        batches = (batch for group in groups for batch in group)
+        for step, batch in enumerate(batches, first * AHEAD):
+            if self.done <= step < self.schedule.steps:
+                parts = self._step(batch)
+                yield Progress(self.done, *(float(part) for part in parts), time.monotonic() - started)
+
+    def _step(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        share = self.schedule.share_at(self.done)
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["full_lr"] * share
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(task.parameters(), 1.0)
+        loss, parts = self._task.losses(batch, 1.0 if self.done < self.schedule.short else 0.5)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self._task.parameters(), 1.0)
+        for optimizer in self._optimizers:
             optimizer.step()
-            schedule.step()
-            done += 1
-            report(Progress(done, *(float(part) for part in parts), time.monotonic() - started))
-    return task.model.eval()
+        self.done += 1
+        return parts
 
 
-def _optimizer(parameters: Sequence[nn.Parameter], stage: Stage) -> torch.optim.AdamW:
+def _optimizers(model: TinyWhisper, word_head: nn.Linear, schedule: Schedule) -> list[torch.optim.Optimizer]:
+    matrices = [p for layers in (model.encoder, model.decoder) for p in layers.parameters() if p.ndim == 2]
+    theirs = {id(p) for p in matrices}
+    others = [p for p in (*model.parameters(), *word_head.parameters()) if id(p) not in theirs]
     groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": 0.02},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+        {"params": [p for p in others if p.ndim >= 2], "weight_decay": 0.02, "full_lr": schedule.rate},
+        {"params": [p for p in others if p.ndim < 2], "weight_decay": 0.0, "full_lr": schedule.rate},
     ]
-    return torch.optim.AdamW(groups, lr=stage.learning_rate, betas=(0.9, 0.98), fused=True)
-
-
-def _rate(step: int, stage: Stage) -> float:
-    """A warm-up of a hundred steps, then half a cosine down to a fiftieth."""
-    cosine = (1 + math.cos(math.pi * step / stage.steps)) / 2
-    return min(1.0, (step + 1) / 100) * (0.02 + 0.98 * cosine)
+    adamw = torch.optim.AdamW(groups, lr=schedule.rate, betas=(0.9, 0.98), fused=True)
+    muon = torch.optim.Muon(
+        [{"params": matrices, "full_lr": schedule.matrix_rate}], lr=schedule.matrix_rate, weight_decay=0.02,
+        adjust_lr_fn="match_rms_adamw",
+    )  # fmt: skip
+    return [adamw, muon]

@@ -83,11 +83,14 @@ class _Strip:
 
 
 class Windows:
-    """Draws windows from a corpus. With `short`, of one or two sentences with short silences, to begin with."""
+    """Draws windows from a corpus. With `short`, of one or two sentences with short silences, to begin with.
+
+    What is drawn depends on `rng` alone, which may be seeded anew.
+    """
 
     def __init__(self, corpus: Sequence[Utterance], tokens: Tokens, seed: int, *, short: bool) -> None:
-        self.rng, self._tokens, self._short = random.Random(f"whisper windows {seed}"), tokens, short
-        self._sounds = Sounds(self.rng, np.random.default_rng(seed))
+        self.rng, self._tokens, self.short = random.Random(f"whisper windows {seed}"), tokens, short
+        self._sounds = Sounds(self.rng, seed)
         self._of_language = {name: [u for u in corpus if u.language == name] for name in LANGUAGES}
         self._of_voice: dict[str, list[Utterance]] = {}
         for utterance in corpus:
@@ -106,7 +109,7 @@ class Windows:
         else:
             cut = self._talk(strip, language, timeless=timeless)
         samples = self._disturbed(strip, speechless=speechless)
-        before = self._prompt(language, timeless=timeless) if prompts and rng.random() < 0.8 else []
+        before = self._prompt(language, timeless=timeless) if prompts and rng.random() < 0.9 else []
         spoken = [(s.start, s.end, s.words) for s in strip.sentences]
         write = self._tokens.without_times if timeless else self._tokens.with_times
         targets = write(language, before, spoken, cut, rng)
@@ -122,7 +125,7 @@ class Windows:
         """Lay sentences; where the one begins that the window's end cuts, if any."""
         rng = self.rng
         strip.silence(self._lead())
-        weights = (64, 36, 0, 0, 0, 0) if self._short else (30, 22, 18, 12, 12, 6) if timeless else (60, 22, 9, 5, 3, 1)
+        weights = (64, 36, 0, 0, 0, 0) if self.short else (30, 22, 18, 12, 12, 6) if timeless else (46, 20, 12, 8, 9, 5)
         count = rng.choices(SENTENCES, weights)[0]
         fill = count >= 3 and rng.random() < 0.25  # go on to the window's end
         for number in range(99 if fill else count):
@@ -133,12 +136,12 @@ class Windows:
             start = strip.true / RATE
             if not strip.speech(*self._utterance(language)):
                 return start
-        brief = self._short or rng.random() < 0.7
+        brief = self.short or rng.random() < 0.7
         strip.silence(min(strip.left, rng.uniform(0, 0.6) if brief else rng.uniform(0.6, 8)))
         return None
 
     def _lead(self) -> float:
-        rng, kind = self.rng, self.rng.random() * (0.72 if self._short else 1)
+        rng, kind = self.rng, self.rng.random() * (0.72 if self.short else 1)
         if kind < 0.4:
             return rng.uniform(0, 0.25)
         if kind < 0.72:
@@ -146,7 +149,7 @@ class Windows:
         return rng.uniform(1, 6) if kind < 0.92 else rng.uniform(6, 20)
 
     def _pause(self, *, fill: bool) -> float:
-        brief = self._short or self.rng.random() < 0.7
+        brief = self.short or self.rng.random() < 0.7
         return self.rng.uniform(0.2, 1.0) if brief else self.rng.uniform(1.2, 14 if fill else 9)
 
     def _utterance(self, language: str) -> tuple[np.ndarray, Words]:
@@ -194,10 +197,11 @@ class Windows:
         """What was said before, cut to what faster-whisper gives as a prompt: 223 tokens at most."""
         rng, text, at = self.rng, [], 0.0
         room = rng.choice([20, 60, 120, 223, 223])
+        longest = rng.choice([0, 0, 10, 30])  # seconds of the windows in which it was heard; 0: a sentence each
+        timeless = timeless or rng.random() < 0.1
         while len(text) < room:
             utterance = rng.choice(self._of_language[language])
-            at += rng.uniform(0, 1.5)
-            at = 0.0 if at + utterance.seconds > 30 else at
+            at = rng.uniform(0, 0.8) if at + utterance.seconds > longest else at + rng.uniform(0, 1.5)
             text += self._tokens.said(utterance.words, None if timeless else (at, at + utterance.seconds))
             at += utterance.seconds
         return text[-room:]
