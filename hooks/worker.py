@@ -69,6 +69,8 @@ FORKED = 70  # exit status of a child that a hook forked and did not end
 PR_SET_PDEATHSIG = 1
 
 
+# The contract alone: each manager looks through all that a namespace has, and there is a manager for each plugin.
+SPECS = type("Contract", (), {name: one for name, one in vars(hookspecs).items() if hasattr(one, "sensorium_spec")})
 RESULTS_HINT = "Yield event.result(...), event.derived(...) or event.failure(...)."
 SAID_HINT = "Put what is large into a blob of its result, or into a file of event.derived(...)."
 
@@ -80,7 +82,7 @@ class NoSettings(BaseModel):
 def plugin_manager() -> pluggy.PluginManager:
     """A pluggy manager that knows the contract and no plugin yet."""
     manager = pluggy.PluginManager(hookspecs.PROJECT)
-    manager.add_hookspecs(hookspecs)
+    manager.add_hookspecs(SPECS)
     return manager
 
 

@@ -15,7 +15,7 @@ import signal
 import threading
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from importlib import metadata
 from typing import Any
 
@@ -293,11 +293,22 @@ def _limited(seconds: float) -> Iterator[None]:
 
 
 def _unusable(point: metadata.EntryPoint, problem: str, **more: Any) -> Unusable:
-    return Unusable(point.name, point.dist.version if point.dist else "", _distribution(point), problem, **more)
+    return Unusable(point.name, _version(point), _distribution(point), problem, **more)
 
 
 def _distribution(point: metadata.EntryPoint) -> str:
-    return point.dist.name if point.dist else ""
+    return _named(point.dist)[0] if point.dist else ""
+
+
+def _version(point: metadata.EntryPoint) -> str:
+    return _named(point.dist)[1] if point.dist else ""
+
+
+@cache
+def _named(distribution: metadata.Distribution) -> tuple[str, str]:
+    """Name and version, which are parsed each time that they are asked for."""
+    facts = distribution.metadata
+    return facts["Name"], facts["Version"]
 
 
 def _describe(
@@ -336,7 +347,7 @@ def _describe(
             return _unusable(point, f"the settings of its variant {variant.name!r} are wrong: {where}: {first['msg']}.")
     return Plugin(
         name=point.name,
-        version=point.dist.version if point.dist else "",
+        version=_version(point),
         distribution=_distribution(point),
         module=point.value,
         hooks=hooks,

@@ -443,7 +443,8 @@ class Leases:
     # -- what the policy sees ----------------------------------------------------------------------------------------
 
     def _models(self) -> list[policy.Model]:
-        return [self._model(name, slot) for name, slot in self._slots.items()]
+        """Those that something can be decided about: a hundred plugins without work must not slow each decision."""
+        return [self._model(name, slot) for name, slot in self._slots.items() if slot.matters]
 
     def _model(self, name: str, slot: Slot) -> policy.Model:
         spec = slot.spec

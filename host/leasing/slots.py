@@ -71,6 +71,11 @@ class Slot:
         return self.step.spec
 
     @property
+    def matters(self) -> bool:
+        """Whether there is anything to decide about it."""
+        return self.state != "unloaded" or self.spec.preload or any(want.jobs for want in self.wants.values())
+
+    @property
     def variant(self) -> str:
         """The name of the variant that it is loaded as, or would be; empty for the model as it was declared."""
         return self.spec.variant.name if self.spec.variant else ""

@@ -41,6 +41,7 @@ BENCHMARKS = {
     "mqtt_oversize": ("mqtt_oversize", "mqtt_oversize"),
     "text_search": ("text_search", "text_search"),
     "films": ("films", "films"),
+    "plugins": ("plugins", "plugins"),
 }
 
 
