@@ -28,6 +28,13 @@ PROMISED = {
     },
     "on_finished": ["event", "results", "model", "settings", "context"],
     "embed_query": ["texts", "model", "settings"],
+    "perform": ["task", "model", "settings", "context"],
+    "performs": ["settings"],
+    "register_kinds": [],
+    "register_sources": ["settings"],
+    "read_source": ["source", "settings", "context"],
+    "known_models": ["settings"],
+    "on_result": ["delivery", "model", "settings", "context"],
 }
 
 
