@@ -167,10 +167,7 @@ def settings_checks(settings: type[BaseModel], values: dict[str, Any]) -> Iterat
 def spec_checks(opened: Opened) -> Iterator[Check]:
     """Whether its spec is one, is the same each time, and its variants go with its settings."""
     if "model_spec" not in opened.hooks:
-        if "load" in opened.hooks:
-            yield bad("spec", "load without model_spec", "Implement model_spec: without it there is no lease.")
-        else:
-            yield good("spec", "no model, so no lease")
+        yield good("spec", "no model, so no lease")
         return
     spec, again = opened.spec, opened.manager.hook.model_spec(settings=opened.settings)
     if again != spec:

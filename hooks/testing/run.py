@@ -36,13 +36,14 @@ class PluginFailed(SensoriumError):
 
 @dataclass(frozen=True)
 class Given:
-    """One result as it came out of the worker: its JSON, and the bytes of its blob where the type has one."""
+    """One result as it came out of the worker: its JSON, its blob and what is in its file, where the type has those."""
 
     event_id: str
     type: str
     version: int
     data: dict[str, Any]
     blob: bytes | None = None
+    file: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -79,10 +80,7 @@ class Run:
             body = answer.body
             match answer.op:
                 case "result":
-                    blob = answer.blobs[0] if answer.blobs else None
-                    self.results.append(
-                        Given(body["event"], body["type"], body["version"], body["data"], blob and bytes(blob))
-                    )
+                    self.results.append(_given(body, answer.blobs))
                 case "failure":
                     self.failures[body["event"]] = body["reason"]
                 case "derived":
@@ -223,6 +221,12 @@ def families_of(hook: str, events: Sequence[Event], families: Mapping[str, Seque
     if hook != FINISH:
         return []
     return [FAMILY.dump_json(list(families.get(event.id, [Finished(event=event)]))) for event in events]
+
+
+def _given(body: dict[str, Any], blobs: Sequence[Any]) -> Given:
+    blob = bytes(blobs[0]) if blobs else None
+    file = Path(body["file"]).read_bytes() if "file" in body else None
+    return Given(body["event"], body["type"], body["version"], body["data"], blob, file)
 
 
 def _made(body: dict[str, Any]) -> Made:

@@ -197,6 +197,8 @@ def problems_of(found: Run, module: str) -> Iterator[str]:
             continue
         if size > LARGEST_RESULT:
             yield f"{given.type} has {size / 1e6:.0f} MB of JSON; put such things into a blob or a file"
+        if given.file == b"":
+            yield f"the file of {given.type} is empty"
         if not TYPE_NAME.fullmatch(given.type):
             yield f"the type {given.type!r} is no word of small letters, digits and _"
         yield from _class_problems(given, module)
@@ -218,6 +220,8 @@ def _class_problems(given: Given, module: str) -> Iterator[str]:
         values: dict[str, Any] = dict(given.data)
         if cls.blob_field is not None and given.blob is not None:
             values[cls.blob_field] = given.blob
+        if cls.file_field is not None and given.file is not None:
+            values[cls.file_field] = Path("made")
         try:
             cls.model_validate(values)
         except ValidationError as error:

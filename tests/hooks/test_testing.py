@@ -22,6 +22,7 @@ from plugins.vision import metadata, timeline
 TRIED = '''
 """Tried by the tests of the kit."""
 import os
+from pathlib import Path
 from pydantic import BaseModel
 from hooks import *
 
@@ -36,8 +37,20 @@ class Seen(ResultData):
     device: str
     raw: bytes = b""
 
+class Drawn(ResultData):
+    type = "drawn"
+    file_field = "path"
+    side: int
+    path: Path
+
 @hookimpl
 def settings_class(): return Settings
+
+@hookimpl
+def on_data(events, context):
+    for event in events:
+        (context.scratch / "drawing").write_bytes(b"a drawing")
+        yield event.result(Drawn(side=3, path=context.scratch / "drawing"))
 
 @hookimpl
 def model_spec(settings):
@@ -154,6 +167,11 @@ def on_track(events): return [event.result(Caption(text=type(event).__name__)) f
     assert run_plugin(path, event).of_type("caption") == [{"text": "Track"}]
 
 
+def test_the_file_of_a_result_is_told_by_its_content(events, tried):
+    (given,) = run_plugin(tried, events.data()).results
+    assert (given.data, given.file, given.blob) == ({"side": 3}, b"a drawing", None)
+
+
 def test_a_plugin_that_gathers_gets_an_event_with_its_family(events):
     run = run_plugin(timeline, events.video())
     assert run.of_type("timeline")[0]["frames"] == []
@@ -171,7 +189,7 @@ def test_a_plugin_that_does_not_do_its_work_fails_with_words(events, tried, deed
 
 
 def test_an_event_that_a_plugin_has_no_hook_for_is_refused_with_those_that_it_has(events, tried):
-    with pytest.raises(InvalidPlugin, match=r"has no on_audio for tone\.wav\. It has on_image, on_text\."):
+    with pytest.raises(InvalidPlugin, match=r"has no on_audio for tone\.wav\. It has on_data, on_image, on_text\."):
         run_plugin(tried, events.audio())
 
 
