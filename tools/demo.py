@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 from PIL import Image
@@ -74,7 +75,8 @@ async def demonstrate() -> int:
         _tell_memos([view for view in views if view.event.name in memos])
         for text in (*SEARCHES, *SPOKEN.values()):
             await _search(app, text, samples)
-        await _show_devices(app)
+        pictures = [view for view in views if view.event.name in samples]
+        await _show_devices(app, {result.plugin for view in pictures for result in view.results})
         app.stop()
     failed = sum(bool(view.failures) for view in views)
     _say_where(outbox, data)
@@ -167,13 +169,13 @@ async def _search(app: App, text: str, samples: dict[str, Sample]) -> None:
         console.print(f"  {hit.score:5.2f}  {whereabouts(hit.origin, hit.start):<36} [dim]{escape(what)}[/]")
 
 
-async def _show_devices(app: App) -> None:
+async def _show_devices(app: App, plugins: Collection[str]) -> None:
     """What a device on MQTT publishes and gets, by way of the broker that the host has started."""
     published, asked = write_scenes(BELL, BELL_SCENES, SEED)
     while (broker := await app.broker_view()) is None or broker.state != "connected":  # noqa: ASYNC110
         await asyncio.sleep(0.1)
     console.print(f"\n[bold]A doorbell on MQTT[/], by way of the host's own broker, {broker.broker}")
-    for one in await ring(app, published.path, asked.path):
+    for one in await ring(app, published.path, asked.path, plugins):
         says = f"[bold]{one.who}[/] →" if one.who == NAME else f"{one.who}     →"
         console.print(f"  {says} {one.topic:<37} [dim]{one.what}[/]")
 

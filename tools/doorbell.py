@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,8 @@ class Seen:
     what: str
 
 
-async def ring(app: App, picture: Path, other: Path) -> list[Seen]:
-    """Publish one picture and wait for all that is found in it; then ask what the other one shows."""
+async def ring(app: App, picture: Path, other: Path, plugins: Collection[str]) -> list[Seen]:
+    """Publish one picture and wait until each of these has told of it; then ask what the other one shows."""
     settings, address = app.config.mqtt, app.broker.address if app.broker else app.config.mqtt.address
     topics = Topics(settings.base_topic, settings.name)
     async with asyncio.timeout(PATIENCE), Connection(settings, NAME, address=address) as bell:
@@ -38,11 +38,11 @@ async def ring(app: App, picture: Path, other: Path) -> list[Seen]:
         await bell.listen(topics.response("clip"))
         content = await asyncio.to_thread(picture.read_bytes)
         seen = [await _publish(bell, f"{topics.base}/in/{NAME}/front", content, "a picture")]
-        plugins = {plugin.name for plugin in await app.plugins() if "on_image" in plugin.hooks}
+        awaited = set(plugins)
         async for message in _heard(bell):
             seen.append(Seen("host", message.topic, _in_words(message)))
-            plugins -= {message.topic.rsplit("/", 1)[1]} if _is_last(message) else set()
-            if not plugins:
+            awaited -= {message.topic.rsplit("/", 1)[1]} if _is_last(message) else set()
+            if not awaited:
                 break
         return seen + await _ask(bell, topics, other)
 
