@@ -44,6 +44,8 @@ from host.views import (
     ResidencyView,
     ResidentView,
     ResultView,
+    SinkView,
+    SourceView,
     Spoken,
     Status,
     Submitted,
@@ -66,6 +68,9 @@ class FakeService:
         self.alarm = ""
         self.mqtt: MqttView | None = None
         self.more_inboxes: list[str] = []
+        self.more_plugins: list[PluginView] = []
+        self.sources: list[SourceView] = []
+        self.sinks: list[SinkView] = []
         self.plugin = "clip"  # whose queue it is
         self.paused = False
         self.withdrawn = ""
@@ -144,6 +149,7 @@ class FakeService:
             paused=self.paused, pause_reason=self.pause_reason,
             events=len(events), arrivals=len(events) + len(self.refused), refused=len(self.refused),
             queued=queued, failed=len(failed), owed=0, inboxes=inboxes, mqtt=self.mqtt,
+            sources=self.sources, sinks=self.sinks,
             queues=[QueueView(plugin=self.plugin, queued=queued, running=0, done=done, failed=len(failed))],
             devices=[device] if self.running else [],
             failures=[
@@ -275,6 +281,7 @@ class FakeService:
             PluginView(name="clip", hooks=["load", "on_image"], enabled=True, model="tiny", **common),
             PluginView(name="broken", hooks=[], enabled=True, model=None, problem="it failed to import", **common),
             PluginView(name="off", hooks=[], enabled=False, model=None, problem="switched off", **common),
+            *self.more_plugins,
         ]
 
     async def tasks(self) -> list[TaskView]:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 
+# What a plugin is beside the kinds that it works on.
+AS_WORDS = {"on_result": "told of results", "read_source": "brings things in"}
+
+
 def plugins(config: ConfigFile = None, data: DataDir = None, as_json: AsJson = False) -> None:
     """All plugins that are installed, usable or not."""
     found = ask(configuration(config, data), lambda service: service.plugins())
@@ -26,7 +30,7 @@ def plugins(config: ConfigFile = None, data: DataDir = None, as_json: AsJson = F
     headings = ("Plugin", "Version", "From", "Works on", "Model", *numbers, "State")
     grid = table(*headings, numbers=numbers, whole=["Plugin", "Version", "From"])
     for plugin in found:
-        kinds = ", ".join(hook.removeprefix("on_") for hook in plugin.hooks if hook.startswith("on_"))
+        kinds = ", ".join(AS_WORDS.get(hook, hook.removeprefix("on_")) for hook in plugin.hooks if _says_what(hook))
         name, version = text((plugin.name, "bold")), text(plugin.version)
         about = (name, version, _origin(plugin), text(kinds), text(plugin.model or ""))
         grid.add_row(*about, *_record(plugin.record), _use(plugin))
@@ -80,6 +84,11 @@ def _record(record: RecordView | None) -> tuple[Text, ...]:
     seconds = "" if record.seconds is None else f"{record.seconds:.2f} s"
     memory = "" if record.memory_mb is None else f"{record.memory_mb:.0f} MB"
     return text(str(record.done)), failed, text(seconds), text(memory)
+
+
+def _says_what(hook: str) -> bool:
+    """Whether a hook is about what a plugin works on."""
+    return hook.startswith("on_") or hook in AS_WORDS
 
 
 def _use(plugin: PluginView) -> Text:

@@ -18,6 +18,8 @@ from host.views import (
     MqttView,
     PlanView,
     PluginView,
+    SinkView,
+    SourceView,
     Status,
     Submitted,
 )
@@ -66,6 +68,30 @@ def test_status_shows_the_broker_and_what_keeps_the_host_from_it(cli, host):
     assert "mqtts://b:8883 away since" in shown
     assert "It is gone." in shown
     assert as_json(cli("status", "--json"), Status).mqtt == host.mqtt
+
+
+def test_status_shows_what_plugins_bring_in_and_whom_they_cannot_tell(cli, host):
+    assert "Sink" not in cli("status").flat
+    host.sources = [
+        SourceView(name="podcast.history", plugin="podcast", state="resting", taken=4),
+        SourceView(name="post", plugin="post", state="failing", alarm="The line is dead."),
+    ]
+    host.sinks = [
+        SinkView(name="webhook", in_use=True, owed=17, given_up=2, alarm="example.org answered 503"),
+        SinkView(name="diary", in_use=False, owed=1),
+    ]
+    shown = cli("status").flat
+    assert "podcast.history podcast 4 resting" in shown
+    assert "post post 0 The line is dead." in shown
+    assert "webhook 17 2 example.org answered 503 It is tried again." in shown
+    assert "diary 1 0 not in use" in shown
+
+
+def test_plugins_says_who_brings_things_in_and_who_is_told(cli, host):
+    hooks = ["on_result", "on_text", "read_source", "register_sources"]
+    about = {"name": "post", "version": "1", "distribution": "post", "api": "1", "model": None}
+    host.more_plugins = [PluginView(hooks=hooks, enabled=True, **about)]
+    assert "told of results, text, brings things in" in cli("plugins").flat
 
 
 def test_status_as_json_has_the_documented_shape(cli, host):
