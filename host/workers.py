@@ -329,14 +329,19 @@ def _nothing() -> None:
     """What is done when a worker ends that was told to."""
 
 
+# From release 1.29 on, onnxruntime reports each model that it loads to its maker, unless this is set before its import.
+TELEMETRY_OFF = ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY")
+
+
 def environment(device: Device) -> dict[str, str]:
-    """The worker's environment: its GPU alone, where no library can take memory of another one by mistake, and thread
-    counts for the numeric libraries, which else start one for each core, each."""
+    """The worker's environment: its GPU alone, where no library can take memory of another one by mistake, thread
+    counts for the numeric libraries, which else start one for each core, each; no library tells its maker anything."""
     threads = str(device.threads)
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
     return {
         **os.environ,
         **dict.fromkeys(names, threads),
+        **dict.fromkeys(TELEMETRY_OFF, "1"),
         "OMP_WAIT_POLICY": "PASSIVE",  # idle threads that spin take the core from those that work
         "TOKENIZERS_PARALLELISM": "false",
         "PYTHONUNBUFFERED": "1",

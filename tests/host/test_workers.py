@@ -350,5 +350,14 @@ def test_numeric_libraries_are_told_how_many_threads_to_use():
     assert {given[name] for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")} == {"3"}
 
 
+def test_no_library_tells_its_maker_what_is_worked_on(tmp_path, monkeypatch):
+    monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
+    given = {name: value for name, value in environment(CPU).items() if name != "CI"}
+    assert given["ORT_DISABLE_TELEMETRY"] == given["HF_HUB_DISABLE_TELEMETRY"] == "1"
+    loading = "from faster_whisper.vad import get_vad_model; get_vad_model()"
+    subprocess.run([sys.executable, "-c", loading], env={**given, "TMPDIR": str(tmp_path)}, check=True)
+    assert list(tmp_path.iterdir()) == [], "where onnxruntime reports, it leaves the file of a session here"
+
+
 def test_the_folder_the_host_was_started_in_is_no_place_for_code():
     assert environment(CPU)["PYTHONSAFEPATH"] == "1"
