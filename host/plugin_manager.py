@@ -13,6 +13,7 @@ import json
 import re
 import signal
 import threading
+import time
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
@@ -283,13 +284,15 @@ def _limited(seconds: float) -> Iterator[None]:
     def ring(*_: Any) -> None:
         raise _TookTooLong
 
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    before, began = signal.signal(signal.SIGALRM, ring), time.monotonic()
+    left, interval = signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:
+        rest = max(0.001, left - (time.monotonic() - began)) if left else 0.0  # somebody else's alarm still rings
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_REAL, rest, interval)
 
 
 def _unusable(point: metadata.EntryPoint, problem: str, **more: Any) -> Unusable:
