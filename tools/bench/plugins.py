@@ -234,6 +234,8 @@ def plugins() -> Report:
     notes = [
         "Beside the start: the same without the 100 plugins; beside what each adds: a process that imports and "
         "registers the 100 with bare pluggy. Beside the decisions: one call of a "
-        "hook with as many empty implementations. Beside the whole host: the same host without the 100 plugins."
+        "hook with as many empty implementations. Beside the whole host: the same host without the 100 plugins. By the "
+        "clock a start takes as much longer as the machine has other things to do: see the load, and what it "
+        "takes of CPU."
     ]
     return Report("plugins", "What installed plugins cost", figures=figures, notes=notes)
