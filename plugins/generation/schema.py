@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-LONGEST_IN_GRAMMAR = 200  # llama.cpp refuses grammars with many repetitions; longer limits are checked afterwards
+LONGEST_IN_GRAMMAR = 16  # llama.cpp refuses grammars with many repetitions, and each makes it slower
 NOISE = frozenset({"title", "default", "$defs", "description", "examples", "pattern", "format"})
 
 

@@ -19,12 +19,13 @@ ODD_IN_PATH = re.compile(r"[^\w .,()&+-]+")
 DEEPEST_FOLDER = 6
 
 
-def _short(value: object) -> object:
-    return value.strip() if isinstance(value, str) else value
+def _short(length: int) -> BeforeValidator:
+    """Cuts a text: a model that says too much of one thing may be right in all others."""
+    return BeforeValidator(lambda value: value.strip()[:length].strip() if isinstance(value, str) else value)
 
 
-Name = Annotated[str, BeforeValidator(_short), Field(min_length=1, max_length=80)]
-Sentence = Annotated[str, BeforeValidator(_short), Field(max_length=600)]
+Name = Annotated[str, _short(80), Field(min_length=1, max_length=80)]
+Sentence = Annotated[str, _short(600), Field(max_length=600)]
 Names = Annotated[tuple[Name, ...], Field(max_length=24)]
 Sentences = Annotated[tuple[Sentence, ...], Field(max_length=16)]
 
@@ -103,7 +104,7 @@ class Title(Structured):
     """A title and a handful of tags."""
 
     type = "title"
-    title: Annotated[str, BeforeValidator(_short), Field(min_length=1, max_length=160)]
+    title: Annotated[str, _short(160), Field(min_length=1, max_length=160)]
     tags: Names
 
 
@@ -111,8 +112,8 @@ class ActionItem(Piece):
     """Something that somebody shall do; who and until when are empty where nobody said."""
 
     task: Sentence
-    owner: Annotated[str, Field(max_length=80)]
-    due: Annotated[str, Field(max_length=80)]
+    owner: Annotated[str, _short(80), Field(max_length=80)]
+    due: Annotated[str, _short(80), Field(max_length=80)]
 
 
 class KeyPoints(Structured):
@@ -129,19 +130,19 @@ FieldType = Literal["integer", "real", "text", "boolean", "json"]
 class FieldSaid(Piece):
     """A field as the model describes it."""
 
-    name: Annotated[str, Field(max_length=120)]
+    name: Annotated[str, _short(120), Field(max_length=120)]
     type: FieldType
-    description: Annotated[str, Field(max_length=200)] = ""
+    description: Annotated[str, _short(200), Field(max_length=200)] = ""
 
 
 class StorageSaid(Piece):
     """How samples should be stored, as the model says; the samples themselves decide what a column can be."""
 
-    table_name: Annotated[str, Field(min_length=1, max_length=64)]
+    table_name: Annotated[str, _short(64), Field(min_length=1, max_length=64)]
     storage_type: Literal["sql", "jsonb", "document"]
-    reasoning: Annotated[str, Field(max_length=600)] = ""
+    reasoning: Annotated[str, _short(600), Field(max_length=600)] = ""
     fields: Annotated[tuple[FieldSaid, ...], Field(max_length=64)] = ()
-    indexes: Annotated[tuple[Annotated[str, Field(max_length=120)], ...], Field(max_length=8)] = ()
+    indexes: Annotated[tuple[Annotated[str, _short(120), Field(max_length=120)], ...], Field(max_length=8)] = ()
 
 
 class Column(Piece):
@@ -178,7 +179,7 @@ class Relationships(Piece):
     """How a cluster stands to others, by their names."""
 
     similar_to: Names = ()
-    parent: Annotated[str, Field(max_length=80)] = ""
+    parent: Annotated[str, _short(80), Field(max_length=80)] = ""
 
 
 class ClusterCard(Structured):
@@ -186,10 +187,10 @@ class ClusterCard(Structured):
 
     type = "cluster_card"
     hierarchy: Annotated[tuple[Name, ...], Field(min_length=1, max_length=4)]
-    folder_path: Annotated[str, AfterValidator(folder_label), Field(max_length=200)]
+    folder_path: Annotated[str, _short(200), AfterValidator(folder_label), Field(max_length=200)]
     extended_tags: Names
     relationships: Relationships = Relationships()
-    search_description: Annotated[str, Field(max_length=600)] = ""
+    search_description: Annotated[str, _short(600), Field(max_length=600)] = ""
 
 
 class Contributions(Structured):
@@ -208,7 +209,7 @@ class Scene(Piece):
     title: Name
     seconds: Annotated[int, Field(ge=0, le=3600)]
     visuals: Sentence
-    narration: Annotated[str, Field(max_length=2000)]
+    narration: Annotated[str, _short(2000), Field(max_length=2000)]
 
 
 class VideoScript(Structured):
