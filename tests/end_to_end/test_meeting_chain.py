@@ -1,6 +1,6 @@
-"""A meeting is spoken, heard and summarised on a machine that has room for one of the models at a time.
+"""A meeting is spoken, heard, summarised and read out on a machine that has room for one of the models at a time.
 
-speech of espeak-ng → inbox → transcript (Whisper) → summary (language model)
+speech of espeak-ng → inbox → transcript (Whisper) → summary (language model) → inbox/speak → recording (espeak-ng)
 
 The host is killed between any two steps, and nothing is lost, done twice, or loaded again and again.
 `SENSORIUM_TEST_MEETINGS` sets how many meetings there are.
@@ -12,11 +12,13 @@ import itertools
 import json
 import os
 import signal
+import wave
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from host.config import Config
 from tests.end_to_end.host_process import Place, run_once
 from tests.plugin_kit import BUILT_IN_OFF
 from tools.spoken_world import Espeak, Take, Voice, write_recording
@@ -24,6 +26,7 @@ from tools.spoken_world import Espeak, Take, Voice, write_recording
 MEETINGS = int(os.environ.get("SENSORIUM_TEST_MEETINGS", "3"))
 MODELS = ("whisper", "llm")
 KILLS = (("committed", 1), ("worker busy", 1), ("results committed", 1), ("worker busy", 2), ("before sidecar", 1))
+KILLS_OF_SPEECH = (("committed", 1), ("results committed", 1), ("sidecar written", 1))
 VOICE = Voice("en-us+m5", 150)
 SAID = ("call anna tomorrow", "open the garden door", "turn on the kitchen light", "good morning everyone")
 LIMIT = 240.0
@@ -39,8 +42,15 @@ class Office(Place):
         return {
             **super().config(),
             "devices": {"use_gpu": False, "cpu_memory_mb": self.budget_mb, "threads": 1},
-            "plugins": {**BUILT_IN_OFF, "whisper": {}, "llm": llm},
+            "plugins": {**BUILT_IN_OFF, "whisper": {}, "llm": llm, "espeak": {}},
+            "route": [route.model_dump(mode="json", exclude_defaults=True) for route in Config().routes],
         }
+
+    def read_out(self, name: str, text: str) -> None:
+        """Drop a text where texts are spoken."""
+        folder = self.inbox / "speak"
+        folder.mkdir(exist_ok=True)
+        (folder / f"{name}.txt").write_text(text)
 
     def meet(self, name: str, *sentences: str) -> None:
         """Speak, and drop the recording into the inbox."""
@@ -68,8 +78,8 @@ def office(tmp_path: Path) -> Office:
     return Office(tmp_path)
 
 
-@pytest.mark.timeout(60 + LIMIT * (len(KILLS) + 2))
-def test_meetings_are_heard_and_summarised_one_model_at_a_time_whatever_is_killed(office):
+@pytest.mark.timeout(60 + LIMIT * (len(KILLS) + len(KILLS_OF_SPEECH) + 3))
+def test_meetings_are_heard_summarised_and_read_out_one_model_at_a_time_whatever_is_killed(office):
     office.meet("first.wav", *SAID, *SAID)
     assert run_once(office, limit=LIMIT) == 0, office.last_log()
     learned = {row["plugin"]: row["memory_mb"] for row in office.rows("SELECT plugin, memory_mb FROM costs")}
@@ -82,7 +92,27 @@ def test_meetings_are_heard_and_summarised_one_model_at_a_time_whatever_is_kille
     for step, nth in KILLS:
         assert run_once(office, limit=LIMIT, kill_at=(step, nth)) == -signal.SIGKILL, (step, office.last_log())
     assert run_once(office, limit=LIMIT) == 0, office.last_log()
+    check_that_all_was_heard(office, names)
+    stays = office.stays()[before:]
+    assert all(one[1] <= other[0] for one, other in itertools.pairwise(stays)), "two models were there at once"
+    for model in MODELS:
+        loads = [plugin for _, _, plugin in stays].count(model)
+        assert 1 <= loads <= len(KILLS) + 2, f"{model} was loaded {loads} times"
 
+    summaries = {name: office.found(name)["summary"][0]["text"] for name in names}
+    for name, text in summaries.items():
+        office.read_out(name, text)
+    for step, nth in KILLS_OF_SPEECH:
+        assert run_once(office, limit=LIMIT, kill_at=(step, nth)) == -signal.SIGKILL, (step, office.last_log())
+    assert run_once(office, limit=LIMIT) == 0, office.last_log()
+    check_that_all_was_read_out(office, summaries)
+    later = [plugin for _, _, plugin in office.stays()[before + len(stays) :]]
+    assert set(later) <= {"llm"}, "nobody speaks in a text"
+    assert len(later) <= len(KILLS_OF_SPEECH) + 1
+    assert office.count("jobs WHERE state != 'done'") == office.count("deliveries") == 0
+
+
+def check_that_all_was_heard(office: Office, names: list[str]) -> None:
     for number, name in enumerate(names):
         found = office.found(name)
         assert {kind: len(results) for kind, results in found.items()} == {"transcript": 1, "summary": 1}
@@ -91,8 +121,14 @@ def test_meetings_are_heard_and_summarised_one_model_at_a_time_whatever_is_kille
     assert office.count("arrivals") == office.count("events") == len(names) + 1
     assert office.count("results") == 2 * (len(names) + 1)
     assert office.count("jobs WHERE state != 'done'") == office.count("deliveries") == 0
-    stays = office.stays()[before:]
-    assert all(one[1] <= other[0] for one, other in itertools.pairwise(stays)), "two models were there at once"
-    for model in MODELS:
-        loads = [plugin for _, _, plugin in stays].count(model)
-        assert 1 <= loads <= len(KILLS) + 2, f"{model} was loaded {loads} times"
+
+
+def check_that_all_was_read_out(office: Office, texts: dict[str, str]) -> None:
+    """Each text is one recording that lasts about as long as saying it does."""
+    for name, text in texts.items():
+        (speech,) = office.found(f"speak/{name}.txt")["speech"]
+        with wave.open(str(office.outbox / "speak" / f"{name}.wav")) as file:
+            seconds = file.getnframes() / file.getframerate()
+        assert seconds == pytest.approx(speech["duration"], abs=0.01)
+        assert seconds > 0.1 * len(text.split())
+    assert len(list(office.outbox.rglob("*.wav"))) == len(texts)
