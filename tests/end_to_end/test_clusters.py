@@ -257,3 +257,19 @@ async def test_a_label_that_a_model_cannot_give_comes_from_what_is_known(notes, 
         assert len(done.labelled) == 3
         assert len([problem for problem in done.problems if "no idea" in problem]) == 3
         assert (await app.cluster()).calls == 0
+
+
+async def test_a_host_looks_by_itself_and_the_bundled_language_model_says_where_a_cluster_belongs(notes):
+    notes.settings["plugins"]["llm"] = {"model": "bundled", "tasks": {}}
+    notes.settings["clusters"] = {"every_hours": 0.0003}
+    async with notes.open() as app:
+        await written(app, notes, list(THEMES), 8)
+    async with notes.running() as app:
+        async with asyncio.timeout(120):
+            while [view.label is not None for view in await app.clusters()] != [True] * 3:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)  # a journal calls nobody back
+        for view in await app.clusters():
+            assert view.enrichment is not None
+            assert view.enrichment["hierarchy"]
+            assert view.provenance["enriched"]["by"] == "llm"
+            assert view.provenance["enriched"]["model_sha256"]
