@@ -391,6 +391,8 @@ class App(Questions):
                 try:
                     done = await self._clusters.run()
                     log.info("clusters looked at", **done.model_dump(include={"looked", "joined", "made", "calls"}))
+                    for problem in done.problems:
+                        log.warning("clusters looked at, but for something", problem=problem)
                 except HostError as error:
                     log.warning("clusters not looked at", reason=error.message, advice=error.hint)
 
