@@ -22,6 +22,7 @@ LARGEST = 2**32 - 2**20  # bytes that the sizes in a WAV file can tell of
 STEP = 1024 * 1024  # samples that are amplified at a time
 PEAK = 10 ** (-1 / 20)  # of full scale: what no sample shall pass
 NOTE = "Synthetic speech, spoken by a machine"
+CLONED = f"{NOTE} with a voice made after a person's, who agreed"
 
 
 class Wav:
@@ -31,7 +32,7 @@ class Wav:
         self.path = path
         self.rate = rate
         self.samples = 0
-        self._about = {**about, "ICMT": NOTE, "IKEY": "synthetic"}
+        self._about = {"ICMT": NOTE, "IKEY": "synthetic", **about}
         self._loudness = Loudness(rate)
         self._file = path.open("w+b")
         self._start = self._file.write(self._head())

@@ -26,7 +26,7 @@ from plugins.tts.parts import Part, Pause, Style, Words
 from plugins.tts.reading import cleaned, is_sayable, reader
 from plugins.tts.sentences import language_of, paragraphs, sentences, stretches
 from plugins.tts.settings import SpeakerSettings
-from plugins.tts.sound import Wav
+from plugins.tts.sound import CLONED, Wav
 
 KEPT = 24 * 3600.0  # seconds after which a file that nobody took is removed
 PREFIX = "speech-"
@@ -120,6 +120,8 @@ class Speaker:
         about = self._engine.about(style)
         work = _Work(event, context, max(1, len(text)))
         notes = {"INAM": event.name[:200], "IART": about.voice, "ISFT": self._software}
+        if about.cloned:
+            notes["ICMT"] = CLONED
         with Wav(_new_file(context.scratch), self._engine.rate, notes) as wav:
             self._write(text, style, wav, work)
             loudness = wav.finish(self._settings.loudness)
