@@ -56,6 +56,7 @@ def model_spec(settings: LlmSettings) -> ModelSpec:
     return ModelSpec(
         name=f"llm/{entry.name}",
         memory_mb=entry.memory_mb(weights, settings.context),
+        batch=16 if entry.brief else 1,  # an answer of the small one takes milliseconds
         keep_alive=settings.keep_alive,
         time_limit=900,  # without a step forward: a step is some tokens
         load_time_limit=LOAD_LIMIT if path else FETCH_LIMIT,  # the hub may have to send the weights first

@@ -1,7 +1,7 @@
 """Speech into a WAV file as it comes, with a note that it is synthetic, and at one loudness in the end.
 
-    RIFF … WAVE | fmt | LIST INFO (who spoke, that it is synthetic) | data: 16 bit, one channel
-                                                                       └ amplified in place by `finish`
+RIFF … WAVE | fmt | LIST INFO (who spoke, that it is synthetic) | data: 16 bit, one channel
+                                                                   └ amplified in place by `finish`
 """
 
 from __future__ import annotations
@@ -159,9 +159,7 @@ class _Filter:
         return np.abs(np.polyval(self.b[::-1], z) / np.polyval(self.a[::-1], z)) ** 2
 
 
-SHELF = _Filter(
-    (1.53512485958697, -2.69169618940638, 1.19839281085285), (1.0, -1.69065929318241, 0.73248077421585)
-)
+SHELF = _Filter((1.53512485958697, -2.69169618940638, 1.19839281085285), (1.0, -1.69065929318241, 0.73248077421585))
 HIGH_PASS = _Filter((1.0, -2.0, 1.0), (1.0, -1.99004745483398, 0.99007225036621))
 
 

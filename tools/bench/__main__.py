@@ -33,6 +33,7 @@ BENCHMARKS = {
     "gpu_leases": ("gpu_leases", "gpu_leases"),
     "whole_host": ("whole_host", "whole_host"),
     "hearing": ("hearing", "hearing"),
+    "reading": ("reading", "reading"),
     "long_recording": ("long_recording", "long_recording"),
     "keep_in_place": ("intake", "keep_in_place"),
     "consuming": ("intake", "consuming"),
