@@ -49,7 +49,7 @@ def bomb() -> bytes:
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     """An inbox for small files, worked by the real `metadata` plugin and one that measures everything."""
-    place = Place(tmp_path / "place", {"max_size_mb": 64, "quiet": 0.05}, {"clip": OFF})
+    place = Place(tmp_path / "place", {"max_size_mb": 64, "quiet": 0.05}, {"clip": OFF, "document": OFF})
     place.measure()
     return place
 
