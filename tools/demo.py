@@ -50,6 +50,7 @@ MEMOS = {
     "bonjour.m4a": ("bonjour tout le monde", Voice("fr+m6", speed=150)),
 }
 SEARCHES = ("a red circle on the left", "a black cat", "a boat in the water", "two birds in the sky")
+DONE = "Everything is worked off."
 console = Console(highlight=False, soft_wrap=True)
 
 
@@ -75,6 +76,7 @@ async def demonstrate() -> int:
         _tell_memos([view for view in views if view.event.name in memos])
         for text in (*SEARCHES, *SPOKEN.values()):
             await _search(app, text, samples)
+        await _speak(app, outbox / "done.wav")
         pictures = [view for view in views if view.event.name in samples]
         await _show_devices(app, {result.plugin for view in pictures for result in view.results})
         app.stop()
@@ -167,6 +169,12 @@ async def _search(app: App, text: str, samples: dict[str, Sample]) -> None:
     for hit in hits:
         what = samples[hit.origin].caption if hit.origin in samples else hit.snippet
         console.print(f"  {hit.score:5.2f}  {whereabouts(hit.origin, hit.start):<36} [dim]{escape(what)}[/]")
+
+
+async def _speak(app: App, out: Path) -> None:
+    spoken = await app.say(DONE, str(out))
+    console.print(f'\n[bold]sensorium say "{DONE}"[/]')
+    console.print(f"  {out}, {spoken.duration:.1f} s, {spoken.voice} [dim](as for inbox/speak/NAME.txt)[/]")
 
 
 async def _show_devices(app: App, plugins: Collection[str]) -> None:

@@ -21,5 +21,6 @@ def test_the_demonstration_finds_what_it_drew_and_said_and_a_doorbell_is_answere
     assert any(right in best["a black cat"] for right in ("cat", "film.mp4 00:00:12"))  # it is in the film, too
     assert "film.mp4 00:00:12" in best["what is the weather today"]
     assert "open the garden door" in shown
+    assert (tmp_path / "demo" / "outbox" / "done.wav").read_bytes().startswith(b"RIFF")
     assert "sensorium/results/doorbell/clip" in shown
     assert "orange cat" in shown.partition("sensorium/response/clip")[2].splitlines()[0]
