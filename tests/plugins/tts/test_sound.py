@@ -66,7 +66,7 @@ def test_it_says_in_its_info_chunk_that_it_is_synthetic(tmp_path):
         wav.write(tone(16_000, 1))
         wav.finish(-19)
     head = (tmp_path / "a.wav").read_bytes()[:300]
-    assert b"INFOIART\x08\x00\x00\x00a voice\0" in head
+    assert b"IART\x08\x00\x00\x00a voice\0" in head
     assert b"ICMT" in head
     assert sound.NOTE.encode() in head
 
