@@ -16,7 +16,7 @@ from PIL import Image
 
 from host.app import open_app
 from host.config import Config
-from plugins.vision.extraction import find_ffmpeg
+from plugins.programs import find_ffmpeg
 from tests.end_to_end.host_process import Place, run_once
 from tests.plugin_kit import BUILT_IN_OFF
 from tests.plugins.vision.films import SCENES, shots, tone
