@@ -34,6 +34,7 @@ BENCHMARKS = {
     "whole_host": ("whole_host", "whole_host"),
     "hearing": ("hearing", "hearing"),
     "reading": ("reading", "reading"),
+    "speaking": ("speaking", "speaking"),
     "long_recording": ("long_recording", "long_recording"),
     "keep_in_place": ("intake", "keep_in_place"),
     "consuming": ("intake", "consuming"),
