@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -52,10 +52,18 @@ class ResultData(BaseModel):
 
 def text_files(type_name: str, version: int, data: dict[str, Any]) -> dict[str, str]:
     """The text files of a result of which only the JSON is at hand; none for types that nobody here knows."""
-    for known in ResultData.__subclasses__():
+    for known in result_classes():
         if (known.type, known.version) == (type_name, version) and known.texts is not ResultData.texts:
             return known.model_validate(data).texts()
     return {}
+
+
+def result_classes(base: type[ResultData] = ResultData) -> Iterator[type[ResultData]]:
+    """All types of results that are imported, without the classes that several have in common and that are no type."""
+    for known in base.__subclasses__():
+        if hasattr(known, "type"):
+            yield known
+        yield from result_classes(known)
 
 
 def float32_bytes(values: Any) -> bytes:

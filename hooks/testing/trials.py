@@ -25,7 +25,7 @@ from pydantic import ValidationError
 
 from hooks.errors import SensoriumError
 from hooks.events import FINISH, KINDS, Event, Finished, hook_of
-from hooks.results import ResultData
+from hooks.results import result_classes
 from hooks.testing import samples
 from hooks.testing.events import EventFactory, event_of, kind_of
 from hooks.testing.import_probe import resident_mb
@@ -211,7 +211,7 @@ def problems_of(found: Run, module: str) -> Iterator[str]:
 
 def _class_problems(given: Given, module: str) -> Iterator[str]:
     """Whether a result is what its class says: ours, or the plugin's own, which must not take the name of ours."""
-    named = [cls for cls in _subclasses(ResultData) if (cls.type, cls.version) == (given.type, given.version)]
+    named = [cls for cls in result_classes() if (cls.type, cls.version) == (given.type, given.version)]
     ours = [cls for cls in named if _package(cls.__module__) == "hooks"]
     classes = [*ours, *(cls for cls in named if _package(cls.__module__) == _package(module))]
     if ours and any(not issubclass(cls, ours[0]) for cls in classes):
@@ -232,13 +232,6 @@ def _class_problems(given: Given, module: str) -> Iterator[str]:
 
 def _package(module: str) -> str:
     return re.split("[.:]", module, maxsplit=1)[0]
-
-
-def _subclasses(cls: type[ResultData]) -> Iterator[type[ResultData]]:
-    for one in cls.__subclasses__():
-        if hasattr(one, "type"):
-            yield one
-        yield from _subclasses(one)
 
 
 def _vector_problems(given: Given) -> Iterator[str]:

@@ -78,7 +78,7 @@ class PagesPlace:
         return json.loads(path.read_text())
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PagesPlace]:
     root = tmp_path_factory.mktemp("place")
     place = PagesPlace(root)

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from hooks import Artifact, Segment, Transcript, Turn, Word
-from hooks.results import text_files
+from hooks.results import ResultData, text_files
 
 FACTS = {"language": "en", "language_probability": 0.98, "duration": 4.0}
 GREETING = Segment(
@@ -79,6 +79,24 @@ def test_the_text_files_of_a_result_are_told_from_its_type_and_data():
     assert text_files("transcript", 2, data) == {}
     assert text_files("caption", 1, {"text": "a cat"}) == {}
     assert text_files("of somebody else", 1, {}) == {}
+
+
+class InCommon(ResultData):
+    """What several types share; none itself."""
+
+    text: str
+
+    def texts(self) -> dict[str, str]:
+        return {".txt": f"{self.text}!"}
+
+
+class Shout(InCommon):
+    type = "shout"
+
+
+def test_types_may_have_something_in_common_that_is_no_type():
+    assert text_files("shout", 1, {"text": "hey"}) == {".txt": "hey!"}
+    assert text_files("whisper", 1, {"text": "hey"}) == {}
 
 
 def said(start: float, end: float, text: str = "hello") -> Segment:
