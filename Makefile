@@ -29,7 +29,7 @@ endif
 
 # pip is the last thing that venv makes, the stamp the last of all: an interrupted set-up is taken up by the next call.
 $(READY): requirements.lock pyproject.toml | system
-	@[ -x $(BIN)/pip ] || { echo 'Making $(VENV): about 6 GB, most of it for torch; a minute or more.'; $(PYTHON) -m venv $(VENV); }
+	@[ -x $(BIN)/pip ] || { echo 'Making $(VENV): about 7 GB, most of it for torch; some five minutes, as llama-cpp-python is compiled.'; $(PYTHON) -m venv $(VENV); }
 	@$(BIN)/pip install --quiet 'uv>=0.9,<1' || true
 	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock || { \
 		echo 'uv could not install the dependencies here: going on with pip, which is slower.'; \
